@@ -1,0 +1,1 @@
+"""CloudWatch alarm evaluation, deadlines and feasibility."""

@@ -1,0 +1,1 @@
+"""The embedded stand-in for an AWS account: AWS API, plant and replicas."""
