@@ -1,0 +1,92 @@
+"""The append-only record of a drill: one typed event a line, the only source of verdicts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from tocsin.errors import InvalidInput
+from tocsin.model.events import EVENT, Event
+
+
+class Recorder(Protocol):
+    """Whoever does or watches something writes what happened here, and nowhere else."""
+
+    def record(self, event: Event) -> None:
+        """Append one event."""
+
+
+class History:
+    """Writes `history.jsonl`: every event is flushed at once, so a killed drill keeps what it saw.
+
+    Safe to use from several threads. Listeners (progress on the terminal) are told after the line is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._lock = threading.Lock()
+        self._file = path.open("a", encoding="utf-8")
+        self._listeners: list[Callable[[Event], None]] = []
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with every event from now on, in the thread that records it."""
+        self._listeners.append(listener)
+
+    def record(self, event: Event) -> None:
+        """Append one event and flush it."""
+        line = EVENT.dump_json(event, by_alias=True, exclude_defaults=False).decode()
+        with self._lock:
+            if self._file.closed:
+                return
+            self._file.write(line + "\n")
+            self._file.flush()
+        for listener in self._listeners:
+            listener(event)
+
+    def close(self) -> None:
+        """Close the file; later events are ignored (an actor that outlives the drill has nothing to add)."""
+        with self._lock:
+            self._file.close()
+
+
+def read_history(path: Path) -> list[Event]:
+    """All events of a history, in the order of their time.
+
+    A last line without its end (the writer was killed in the middle) is left out.
+
+    Raises:
+        InvalidInput: the file is missing, or a whole line is not an event.
+    """
+    if not path.is_file():
+        raise InvalidInput("expected a history file, found none. Give the directory of a run.", file=path)
+    text = path.read_text(encoding="utf-8")
+    lines = text.split("\n")
+    complete = lines[:-1]
+    events = [_read_line(line, path, number) for number, line in enumerate(complete, start=1) if line.strip()]
+    return sorted(events, key=lambda event: event.at)
+
+
+def _read_line(line: str, path: Path, number: int) -> Event:
+    try:
+        return EVENT.validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidInput(
+            f"expected an event of a drill, found a line that is none ({first['msg']}). "
+            "The file was changed, or written by a newer Tocsin.",
+            file=path,
+            line=number,
+        ) from None
+
+
+def write_history(path: Path, events: Sequence[Event]) -> None:
+    """Write a whole history at once: for tests and for tools that cut one."""
+    history = History(path)
+    for event in events:
+        history.record(event)
+    history.close()

@@ -1,0 +1,1 @@
+"""Frozen models of everything that is written, read or judged. Imports nothing else of ours."""

@@ -1,0 +1,305 @@
+"""The history's vocabulary: every kind of line in `history.jsonl`.
+
+Times named `at` are wall-clock epoch seconds. Production time is a wall-clock difference multiplied by the
+scale of `DrillStarted`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from tocsin.model.base import Model
+from tocsin.model.experiment import Experiment
+from tocsin.model.system import AlarmState, System
+
+
+class Act(StrEnum):
+    """The four parts of a drill."""
+
+    PREFLIGHT = "preflight"
+    BASELINE = "baseline"
+    FAULT = "fault"
+    RECOVERY = "recovery"
+
+
+class DrillStarted(Model):
+    """The first line: everything a judge needs to know about what was planned."""
+
+    kind: Literal["drill_started"] = "drill_started"
+    at: float
+    drill: str = Field(description="unique id of this drill")
+    experiment: Experiment
+    system: System = Field(description="with ${...} resolved for this target as soon as they are known")
+    target: str
+    account: str | None = None
+    region: str | None = None
+    scale: float = Field(description="production seconds per wall second; 1 on a real account")
+    seed: int
+    version: str = Field(description="version of Tocsin")
+    commit: str | None = Field(
+        default=None, description="git commit of the working directory, `-dirty` when changed"
+    )
+    command: str = Field(description="the exact command to run it again")
+
+
+class ActStarted(Model):
+    kind: Literal["act_started"] = "act_started"
+    at: float
+    act: Act
+
+
+class ActEnded(Model):
+    kind: Literal["act_ended"] = "act_ended"
+    at: float
+    act: Act
+    note: str | None = Field(default=None, description="why it ended, in words")
+
+
+class GuardChecked(Model):
+    """One question of preflight, and what was found."""
+
+    kind: Literal["guard_checked"] = "guard_checked"
+    at: float
+    guard: str
+    ok: bool
+    detail: str
+
+
+class Stopped(Model):
+    """A guard or a signal ended the drill early."""
+
+    kind: Literal["stopped"] = "stopped"
+    at: float
+    guard: str = Field(description="name of the guard, or `interrupted`")
+    detail: str
+
+
+class ProbeResult(Model):
+    """One probe of a steady-state hypothesis."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+class HypothesisChecked(Model):
+    kind: Literal["hypothesis_checked"] = "hypothesis_checked"
+    at: float
+    act: Act
+    met: bool
+    probes: tuple[ProbeResult, ...] = ()
+
+
+class ActivityRan(Model):
+    """A Chaos Toolkit action or probe of the method or the rollbacks."""
+
+    kind: Literal["activity_ran"] = "activity_ran"
+    at: float
+    act: Act
+    name: str
+    ok: bool
+    duration_s: float = Field(description="wall seconds")
+    detail: str = ""
+
+
+class FaultStage(StrEnum):
+    """The life of a fault, in order."""
+
+    REQUESTED = "requested"  # intended in the ledger, about to call the API
+    ACCEPTED = "accepted"  # the API call returned
+    EFFECTIVE = "effective"  # evidence of a change was seen
+    NO_EFFECT = "no_effect"  # the API was satisfied and nothing changed
+    UNDO_REQUESTED = "undo_requested"
+    UNDONE = "undone"  # the undo call returned
+    VERIFIED = "verified"  # read back: the prior state is in place
+    DRIFTED = "drifted"  # somebody else changed it meanwhile: left alone, reported
+    UNDO_FAILED = "undo_failed"
+
+
+class FaultChanged(Model):
+    kind: Literal["fault_changed"] = "fault_changed"
+    at: float
+    entry: str = Field(description="id of the ledger entry")
+    fault: str
+    stage: FaultStage
+    detail: str = ""
+
+
+class AlarmSeen(Model):
+    """State of an alarm as first read by the watcher: not a transition."""
+
+    kind: Literal["alarm_seen"] = "alarm_seen"
+    at: float
+    alarm: str = Field(description="name in the system file")
+    state: AlarmState
+    since: float | None = Field(default=None, description="when it entered this state, as told by CloudWatch")
+    has_data: bool | None = Field(
+        default=None, description="whether its metric has ever had a datapoint; None if not asked"
+    )
+    definition_drift: tuple[str, ...] = Field(
+        default=(), description="fields that differ from the system file"
+    )
+
+
+class AlarmChanged(Model):
+    """A transition, with the time that CloudWatch gives it (not the time of the poll)."""
+
+    kind: Literal["alarm_changed"] = "alarm_changed"
+    at: float = Field(description="timestamp of the StateUpdate in the alarm's history")
+    alarm: str
+    before: AlarmState
+    after: AlarmState
+    breached_at: float | None = Field(
+        default=None, description="start of the oldest breaching datapoint evaluated"
+    )
+    reason: str = ""
+
+
+class AlarmNotified(Model):
+    """The notification of a transition arrived where people are told."""
+
+    kind: Literal["alarm_notified"] = "alarm_notified"
+    at: float
+    alarm: str
+    state: AlarmState
+    via: str
+
+
+class AlarmsPolled(Model):
+    """The watcher is alive: silence between two of these is silence of the alarms."""
+
+    kind: Literal["alarms_polled"] = "alarms_polled"
+    at: float
+    polls: int = Field(description="successful polls since the last such line")
+    states: dict[str, AlarmState]
+
+
+class LoadSecond(Model):
+    """One wall second of load, keyed by the intended start of its requests."""
+
+    kind: Literal["load_second"] = "load_second"
+    at: float = Field(description="start of the second")
+    offered: int = Field(description="arrivals scheduled in this second")
+    sent: int
+    dropped: int = Field(description="arrivals that found no free place: never silently forgotten")
+    statuses: dict[str, int] = Field(description="answers by status code; `error` for no answer at all")
+    latency_ms: dict[str, float] = Field(description="p50, p95, p99, max and sum, from the intended start")
+    lag_ms: float = Field(description="largest delay between intended and real send in this second")
+    by_name: dict[str, dict[str, int]] = Field(
+        default_factory=dict, description="operation -> status -> count"
+    )
+
+
+class CanaryStep(Model):
+    name: str
+    ok: bool
+    ms: float
+    detail: str = ""
+
+
+class CanaryRan(Model):
+    """One run of one canary: first attempt and attempt after retry are both kept."""
+
+    kind: Literal["canary_ran"] = "canary_ran"
+    at: float = Field(description="start of the run")
+    canary: str
+    ok: bool = Field(description="result of the first attempt")
+    ok_after_retry: bool
+    ms: float
+    steps: tuple[CanaryStep, ...] = ()
+    detail: str = Field(default="", description="first failing step and why")
+    broken: bool = Field(default=False, description="the canary itself raised: says nothing about the system")
+
+
+class ContractFailure(Model):
+    operation: str
+    check: str
+    message: str
+    status: int | None = None
+    count: int = 1
+
+
+class ContractRan(Model):
+    """One schemathesis run: the contract in one act."""
+
+    kind: Literal["contract_ran"] = "contract_ran"
+    at: float = Field(description="start of the run")
+    ended_at: float
+    act: Act
+    complete: bool = Field(description="ran to its own end; False when stopped early or crashed")
+    cases: int
+    operations: int = Field(description="operations exercised")
+    degraded: int = Field(default=0, description="answers accepted because the act allows them")
+    statuses: dict[str, int] = Field(default_factory=dict)
+    failures: tuple[ContractFailure, ...] = ()
+    detail: str = ""
+
+
+class WorkCounted(Model):
+    """Conservation, counted after recovery from the system's own logs."""
+
+    kind: Literal["work_counted"] = "work_counted"
+    at: float
+    rule: str
+    accepted: int
+    processed: int
+    lost: tuple[str, ...] = Field(default=(), description="keys accepted and not processed (at most 20)")
+    lost_count: int = 0
+    duplicated: tuple[str, ...] = Field(default=(), description="keys processed more than once (at most 20)")
+    duplicated_count: int = 0
+    waited_s: float = Field(
+        default=0.0, description="wall seconds until the counts agreed, or the patience ended"
+    )
+
+
+class ActorDied(Model):
+    """Something that watches or loads stopped on its own: what it did not see, nobody saw."""
+
+    kind: Literal["actor_died"] = "actor_died"
+    at: float
+    actor: str
+    detail: str
+
+
+class ResidueChecked(Model):
+    """What the ledger still holds open at the end of the drill."""
+
+    kind: Literal["residue_checked"] = "residue_checked"
+    at: float
+    open_entries: tuple[str, ...] = ()
+
+
+class DrillEnded(Model):
+    kind: Literal["drill_ended"] = "drill_ended"
+    at: float
+
+
+Event = Annotated[
+    DrillStarted
+    | ActStarted
+    | ActEnded
+    | GuardChecked
+    | Stopped
+    | HypothesisChecked
+    | ActivityRan
+    | FaultChanged
+    | AlarmSeen
+    | AlarmChanged
+    | AlarmNotified
+    | AlarmsPolled
+    | LoadSecond
+    | CanaryRan
+    | ContractRan
+    | WorkCounted
+    | ActorDied
+    | ResidueChecked
+    | DrillEnded,
+    Field(discriminator="kind"),
+]
+"""Any line of a history."""
+
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+"""Reads and writes one event as JSON."""

@@ -1,0 +1,173 @@
+"""What an experiment says beyond Chaos Toolkit: the `extensions` block named `tocsin`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tocsin.model.base import Model
+from tocsin.model.duration import Duration, Share
+
+DEFAULT_WINDOW_S = 600.0
+"""How long a quiet alarm is watched when no `must` alarm sets a longer window: two 5-minute periods."""
+
+
+class LoadPlan(Model):
+    """Open-loop traffic that runs beside the drill from baseline to the end of recovery."""
+
+    users: int = Field(default=20, ge=1, le=10_000, description="independent arrival processes")
+    arrivals_per_s: float = Field(
+        default=20.0, gt=0, description="requests offered per real second, by all users together"
+    )
+
+
+class MustAlarm(Model):
+    """An alarm that must ring, by a transition after the injection, and later clear and stay clear."""
+
+    alarm: str = Field(description="name of the alarm in the system file")
+    within: Duration = Field(
+        description="from the injection being accepted to the alarm's transition to ALARM"
+    )
+    clears_within: Duration = Field(
+        default=600.0, description="from the undo being verified to the transition to OK"
+    )
+
+
+class MustCanary(Model):
+    """A canary that must notice: at least one failed run in the fault act, and a success after recovery."""
+
+    canary: str = Field(description="name of the canary function, without the prefix `canary_`")
+    within: Duration = Field(description="from the injection being accepted to the first failed run")
+
+
+class QuietAlarm(Model):
+    """An alarm that must not ring while the fault is in place, nor during recovery."""
+
+    alarm: str
+    window: Duration | None = Field(
+        default=None, alias="for", description="default: the longest `within` of `must`, or 10m"
+    )
+
+
+class BlindAlarm(Model):
+    """An alarm that claims to see this failure and cannot: reported as a finding when it stays silent."""
+
+    alarm: str
+    because: str = Field(description="why it cannot ring")
+
+
+class Degraded(Model):
+    """The contract during the fault act: what callers may get instead of the healthy answer."""
+
+    status: tuple[int, ...] = Field(
+        description="status codes allowed beyond 2xx, 3xx and 4xx; each must be documented"
+    )
+    schema_name: str | None = Field(
+        default=None, alias="schema", description="component schema of the degraded answer"
+    )
+    max_share: Share = Field(default=1.0, description="largest share of all requests of the fault act")
+
+
+class RecoveryTarget(Model):
+    """How soon after the verified undo (or rollback) everything must be as before."""
+
+    within: Duration
+
+
+class Expect(Model):
+    """What must be seen for the drill to pass."""
+
+    must: tuple[MustAlarm | MustCanary, ...] = ()
+    quiet: tuple[QuietAlarm, ...] = ()
+    blind: tuple[BlindAlarm, ...] = ()
+    degraded: Degraded | None = None
+    recovery: RecoveryTarget
+    conserved: tuple[str, ...] = Field(
+        default=(), description="names of conservation rules of the system file"
+    )
+    gap: str | None = Field(
+        default=None,
+        description="users are hurt and no documented alarm rings: say why. A finding, not a failure",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_quiet(cls, data: object) -> object:
+        """`quiet: [a, b]` is short for `quiet: [{alarm: a}, {alarm: b}]`."""
+        if isinstance(data, dict) and isinstance(data.get("quiet"), list | tuple):
+            quiet = [{"alarm": item} if isinstance(item, str) else item for item in data["quiet"]]
+            return {**data, "quiet": quiet}
+        return data
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Expect:
+        if not self.must and self.gap is None:
+            raise ValueError("expected at least one `must` entry, or a `gap` that says why nothing rings")
+        both = {m.alarm for m in self.must_alarms} & {q.alarm for q in self.quiet}
+        if both:
+            raise ValueError(f"an alarm cannot be both in `must` and in `quiet`: {', '.join(sorted(both))}")
+        return self
+
+    @property
+    def must_alarms(self) -> tuple[MustAlarm, ...]:
+        """The alarms among `must`."""
+        return tuple(entry for entry in self.must if isinstance(entry, MustAlarm))
+
+    @property
+    def must_canaries(self) -> tuple[MustCanary, ...]:
+        """The canaries among `must`."""
+        return tuple(entry for entry in self.must if isinstance(entry, MustCanary))
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """Every alarm named, in the order of the file."""
+        must = (entry.alarm for entry in self.must_alarms)
+        quiet = (entry.alarm for entry in self.quiet)
+        return (*must, *quiet, *(entry.alarm for entry in self.blind))
+
+    def quiet_window(self, entry: QuietAlarm) -> float:
+        """Production seconds from the injection for which `entry` is watched."""
+        if entry.window is not None:
+            return entry.window
+        return max((m.within for m in self.must), default=DEFAULT_WINDOW_S)
+
+
+class Extension(Model):
+    """The `tocsin` block of an experiment. Durations are those of real AWS, whatever the target."""
+
+    name: Literal["tocsin"] = "tocsin"
+    system: str = Field(description="name of a file in systems/")
+    load: LoadPlan | None = Field(default_factory=LoadPlan)
+    baseline: Duration = Field(
+        default=240.0, description="how long the healthy system is watched before the fault"
+    )
+    fault_for: Duration | None = Field(
+        default=None, description="shortest time the fault stays in place, beyond what the expectations need"
+    )
+    expect: Expect
+
+
+class Activity(Model):
+    """One Chaos Toolkit activity as far as Tocsin needs to know it before running it."""
+
+    name: str
+    type: Literal["action", "probe"]
+    provider_type: str
+    module: str | None = None
+    func: str | None = None
+
+
+class Experiment(Model):
+    """A Chaos Toolkit experiment, parsed; the raw document stays with the loader, for Chaos Toolkit."""
+
+    path: str
+    slug: str = Field(description="file name without its suffix: the name of the drill's directory")
+    title: str
+    tags: tuple[str, ...] = ()
+    method: tuple[Activity, ...]
+    rollbacks: tuple[Activity, ...]
+    extension: Extension
+
+
+SystemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]

@@ -1,0 +1,210 @@
+"""What a system under test is and promises: `systems/<system>.yaml`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tocsin.model.base import Model
+from tocsin.model.duration import Duration, Share
+from tocsin.model.experiment import SystemName
+
+
+class Dimension(Model):
+    """A CloudWatch dimension."""
+
+    name: str = Field(alias="Name")
+    value: str = Field(alias="Value")
+
+
+class MetricRef(Model):
+    """The `Metric` of a `MetricStat`."""
+
+    namespace: str = Field(alias="Namespace")
+    metric_name: str = Field(alias="MetricName")
+    dimensions: tuple[Dimension, ...] = Field(default=(), alias="Dimensions")
+
+
+class MetricStat(Model):
+    """One metric of a metric-math alarm."""
+
+    metric: MetricRef = Field(alias="Metric")
+    period: int = Field(alias="Period")
+    stat: str = Field(alias="Stat")
+
+
+class MetricDataQuery(Model):
+    """One element of `Metrics`."""
+
+    id: str = Field(alias="Id")
+    metric_stat: MetricStat | None = Field(default=None, alias="MetricStat")
+    expression: str | None = Field(default=None, alias="Expression")
+    return_data: bool = Field(default=True, alias="ReturnData")
+
+
+TreatMissingData = Literal["missing", "ignore", "breaching", "notBreaching"]
+ComparisonOperator = Literal[
+    "GreaterThanOrEqualToThreshold", "GreaterThanThreshold", "LessThanThreshold", "LessThanOrEqualToThreshold"
+]
+
+
+class MetricAlarm(Model):
+    """A CloudWatch metric alarm with the field names of `PutMetricAlarm`."""
+
+    alarm_name: str = Field(alias="AlarmName")
+    alarm_description: str | None = Field(default=None, alias="AlarmDescription")
+    namespace: str | None = Field(default=None, alias="Namespace")
+    metric_name: str | None = Field(default=None, alias="MetricName")
+    dimensions: tuple[Dimension, ...] = Field(default=(), alias="Dimensions")
+    statistic: Literal["SampleCount", "Average", "Sum", "Minimum", "Maximum"] | None = Field(
+        default=None, alias="Statistic"
+    )
+    extended_statistic: str | None = Field(default=None, alias="ExtendedStatistic")
+    metrics: tuple[MetricDataQuery, ...] = Field(default=(), alias="Metrics")
+    period: int | None = Field(default=None, alias="Period")
+    evaluation_periods: int = Field(alias="EvaluationPeriods", ge=1)
+    datapoints_to_alarm: int | None = Field(default=None, alias="DatapointsToAlarm", ge=1)
+    threshold: float = Field(alias="Threshold")
+    comparison_operator: ComparisonOperator = Field(alias="ComparisonOperator")
+    treat_missing_data: TreatMissingData = Field(default="missing", alias="TreatMissingData")
+    evaluate_low_sample_count_percentile: Literal["evaluate", "ignore"] | None = Field(
+        default=None, alias="EvaluateLowSampleCountPercentile"
+    )
+    actions_enabled: bool = Field(default=True, alias="ActionsEnabled")
+    alarm_actions: tuple[str, ...] = Field(default=(), alias="AlarmActions")
+    ok_actions: tuple[str, ...] = Field(default=(), alias="OKActions")
+    insufficient_data_actions: tuple[str, ...] = Field(default=(), alias="InsufficientDataActions")
+
+    @property
+    def period_s(self) -> int:
+        """The alarm's period in seconds; for metric math the largest period of its operands."""
+        if self.period is not None:
+            return self.period
+        return max((query.metric_stat.period for query in self.metrics if query.metric_stat), default=60)
+
+
+class CompositeAlarm(Model):
+    """A CloudWatch composite alarm with the field names of `PutCompositeAlarm`."""
+
+    alarm_name: str = Field(alias="AlarmName")
+    alarm_rule: str = Field(alias="AlarmRule")
+    alarm_description: str | None = Field(default=None, alias="AlarmDescription")
+    actions_enabled: bool = Field(default=True, alias="ActionsEnabled")
+    alarm_actions: tuple[str, ...] = Field(default=(), alias="AlarmActions")
+    ok_actions: tuple[str, ...] = Field(default=(), alias="OKActions")
+    insufficient_data_actions: tuple[str, ...] = Field(default=(), alias="InsufficientDataActions")
+
+
+class Alarm(Model):
+    """One documented alarm: what the runbook calls it, and its exact definition."""
+
+    title: str
+    runbook: str | None = Field(default=None, description="where the runbook promises it")
+    note: str | None = Field(default=None, description="what was chosen or corrected, and why")
+    cloudwatch: MetricAlarm | CompositeAlarm
+
+
+class HttpApiLookup(Model):
+    """The id of an API Gateway HTTP API, found by its name."""
+
+    http_api: str
+
+
+class UserPoolLookup(Model):
+    """The id of a Cognito user pool, found by its name."""
+
+    user_pool: str
+
+
+class UserPoolClientLookup(Model):
+    """The id of an app client of a user pool, both by name."""
+
+    user_pool: str
+    client: str
+
+
+class TopicLookup(Model):
+    """The ARN of an SNS topic, found by its name."""
+
+    topic: str
+
+
+Lookup = HttpApiLookup | UserPoolClientLookup | UserPoolLookup | TopicLookup
+
+
+class Endpoint(Model):
+    """Where the API answers: a fixed URL, or an HTTP API found by its name."""
+
+    url: str | None = None
+    http_api: str | None = None
+
+
+class CognitoIdentity(Model):
+    """A synthetic user; its name and password are read from a secret (JSON `username`, `password`)."""
+
+    secret: str
+    user_pool: str
+    client: str
+
+
+class Notifications(Model):
+    """Where alarm notifications can be seen arriving: an SQS queue subscribed to the alarm topic."""
+
+    queue: str
+
+
+class LogCount(Model):
+    """A count of distinct keys in JSON log lines."""
+
+    log_group: str
+    event: str = Field(description="value of the field `event` of a JSON log line")
+    key: str = Field(description="field that identifies one piece of work")
+
+
+class Conservation(Model):
+    """Everything accepted is processed exactly once, as told by the system's own logs."""
+
+    title: str
+    accepted: tuple[LogCount, ...]
+    processed: LogCount
+
+
+class Objectives(Model):
+    """What healthy means for callers; used for baseline and recovery."""
+
+    max_error_share: Share = 0.01
+    p95_ms: float = 1000.0
+
+
+class CanaryPlan(Model):
+    """The file of canaries and how often each runs."""
+
+    file: str
+    every: Duration = 60.0
+
+
+class System(Model):
+    """One application under test."""
+
+    system: SystemName
+    title: str
+    region: str = "us-east-1"
+    runbook: str | None = None
+    lookups: dict[str, Lookup] = Field(
+        default_factory=dict, description="names for ${...} in alarm definitions"
+    )
+    endpoint: Endpoint
+    identities: dict[str, CognitoIdentity] = Field(default_factory=dict)
+    notifications: Notifications | None = None
+    contract: str | None = Field(default=None, description="OpenAPI document")
+    canaries: CanaryPlan | None = None
+    load: str | None = Field(default=None, description="Locust file")
+    objectives: Objectives = Objectives()
+    alarms: dict[str, Alarm] = Field(default_factory=dict)
+    conservation: dict[str, Conservation] = Field(default_factory=dict)
+
+
+AlarmState = Annotated[
+    Literal["OK", "ALARM", "INSUFFICIENT_DATA"], Field(description="CloudWatch alarm state")
+]

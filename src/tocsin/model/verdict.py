@@ -1,0 +1,156 @@
+"""What the judges say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from pydantic import Field
+
+from tocsin.model.base import Model
+
+
+class Outcome(StrEnum):
+    """Three verdicts; of several, fail > unknown > pass."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+def merge(outcomes: Iterable[Outcome]) -> Outcome:
+    """Fail dominates, then unknown; nothing at all is unknown (Jepsen's rule, with absence never a pass)."""
+    found = set(outcomes)
+    if Outcome.FAIL in found:
+        return Outcome.FAIL
+    if Outcome.UNKNOWN in found or not found:
+        return Outcome.UNKNOWN
+    return Outcome.PASS
+
+
+class Reason(StrEnum):
+    """Why an expectation was judged as it was."""
+
+    AS_EXPECTED = "as_expected"
+    # fail
+    DID_NOT_RING = "did_not_ring"
+    RANG_LATE = "rang_late"
+    RANG_BUT_QUIET = "rang_but_quiet"
+    NOT_NOTIFIED = "not_notified"
+    DID_NOT_CLEAR = "did_not_clear"
+    RANG_AGAIN = "rang_again"
+    CANARY_BLIND = "canary_blind"
+    CANARY_FAILED = "canary_failed"
+    CONTRACT_BROKEN = "contract_broken"
+    TOO_MANY_ERRORS = "too_many_errors"
+    UNDOCUMENTED_ANSWER = "undocumented_answer"
+    NOT_RECOVERED = "not_recovered"
+    HYPOTHESIS_NOT_MET = "hypothesis_not_met"
+    ACTIVITY_FAILED = "activity_failed"
+    WORK_LOST = "work_lost"
+    WORK_DUPLICATED = "work_duplicated"
+    UNDO_FAILED = "undo_failed"
+    RESIDUE = "residue"
+    NOT_BLIND = "not_blind"
+    # unknown
+    NO_EFFECT = "no_effect"
+    NO_EVIDENCE = "no_evidence"
+    NO_TRAFFIC = "no_traffic"
+    NO_DATA = "no_data"
+    NOT_WATCHED = "not_watched"
+    RANG_BEFORE_FAULT = "rang_before_fault"
+    LOAD_INVALID = "load_invalid"
+    ACTOR_DIED = "actor_died"
+    CHECKER_CRASHED = "checker_crashed"
+    WINDOW_CUT = "window_cut"
+    DRIFTED = "drifted"
+    REFUSED = "refused"
+    INTERRUPTED = "interrupted"
+
+
+class Judgement(Model):
+    """The verdict on one expectation."""
+
+    id: str = Field(
+        description="stable, unique in a drill: `must:api-5xx`, `quiet:calendar-dlq`, `undo`, ..."
+    )
+    question: str = Field(description="what was asked, in words: `api-5xx rings within 11m`")
+    outcome: Outcome
+    reason: Reason
+    message: str = Field(description="what was expected and what was seen; with times")
+    measured: dict[str, float] = Field(
+        default_factory=dict, description="figures behind it, in production seconds or counts"
+    )
+
+
+class Finding(Model):
+    """Something the drill teaches that is not a failure of the drill: a blind alarm, a gap, a drift."""
+
+    kind: str = Field(description="`gap`, `blind_alarm`, `definition_drift`, ...")
+    subject: str
+    message: str
+
+
+class Detection(Model):
+    """Time to detect in stages, in production seconds after the injection was requested; None: not seen."""
+
+    alarm: str
+    requested_at: float = Field(description="wall-clock epoch seconds")
+    accepted_s: float | None = None
+    effective_s: float | None = None
+    breached_s: float | None = None
+    alarm_s: float | None = None
+    notified_s: float | None = None
+    cleared_s: float | None = Field(default=None, description="after the undo was verified")
+    within_s: float = Field(description="the deadline")
+
+
+class Verdict(Model):
+    """The verdict on one drill, made from its history alone."""
+
+    drill: str
+    experiment: str = Field(description="slug")
+    title: str
+    path: str
+    system: str
+    target: str
+    scale: float
+    started_at: float
+    ended_at: float
+    outcome: Outcome
+    stopped: str | None = Field(default=None, description="guard that stopped the drill, or `interrupted`")
+    residue: tuple[str, ...] = ()
+    judgements: tuple[Judgement, ...]
+    findings: tuple[Finding, ...] = ()
+    detections: tuple[Detection, ...] = ()
+    time_to_roll_back_s: float | None = Field(
+        default=None, description="undo requested to undo verified, production seconds"
+    )
+    time_to_recover_s: float | None = Field(
+        default=None, description="undo requested to everything as before, production seconds"
+    )
+    not_observed: tuple[str, ...] = Field(
+        default=(), description="what this drill did not look at, or could not see"
+    )
+    command: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 1 fail, 3 unknown, 4 refused or stopped by a guard, 5 residue left."""
+        if self.residue:
+            return 5
+        if self.stopped is not None:
+            return 4
+        return {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.UNKNOWN: 3}[self.outcome]
+
+
+class RunVerdict(Model):
+    """The verdict on one `tocsin run`: all its drills."""
+
+    schema_version: int = 1
+    version: str
+    started_at: float
+    ended_at: float
+    outcome: Outcome
+    exit_code: int
+    drills: tuple[Verdict, ...]
