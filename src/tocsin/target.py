@@ -48,9 +48,7 @@ class Target:
         return self.session.client(
             service,
             endpoint_url=self.endpoint_url,
-            config=Config(
-                connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 3}
-            ),
+            config=Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 3}),
         )
 
 

@@ -33,9 +33,7 @@ def format_duration(seconds: float) -> str:
     whole = round(seconds)
     hours, rest = divmod(whole, 3600)
     minutes, secs = divmod(rest, 60)
-    text = (
-        (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "") + (f"{secs:02d}s" if secs else "")
-    )
+    text = (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "") + (f"{secs:02d}s" if secs else "")
     return text or "0s"
 
 

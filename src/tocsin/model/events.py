@@ -39,9 +39,7 @@ class DrillStarted(Model):
     scale: float = Field(description="production seconds per wall second; 1 on a real account")
     seed: int
     version: str = Field(description="version of Tocsin")
-    commit: str | None = Field(
-        default=None, description="git commit of the working directory, `-dirty` when changed"
-    )
+    commit: str | None = Field(default=None, description="git commit of the working directory, `-dirty` when changed")
     command: str = Field(description="the exact command to run it again")
 
 
@@ -139,9 +137,7 @@ class AlarmSeen(Model):
     has_data: bool | None = Field(
         default=None, description="whether its metric has ever had a datapoint; None if not asked"
     )
-    definition_drift: tuple[str, ...] = Field(
-        default=(), description="fields that differ from the system file"
-    )
+    definition_drift: tuple[str, ...] = Field(default=(), description="fields that differ from the system file")
 
 
 class AlarmChanged(Model):
@@ -152,9 +148,7 @@ class AlarmChanged(Model):
     alarm: str
     before: AlarmState
     after: AlarmState
-    breached_at: float | None = Field(
-        default=None, description="start of the oldest breaching datapoint evaluated"
-    )
+    breached_at: float | None = Field(default=None, description="start of the oldest breaching datapoint evaluated")
     reason: str = ""
 
 
@@ -188,9 +182,7 @@ class LoadSecond(Model):
     statuses: dict[str, int] = Field(description="answers by status code; `error` for no answer at all")
     latency_ms: dict[str, float] = Field(description="p50, p95, p99, max and sum, from the intended start")
     lag_ms: float = Field(description="largest delay between intended and real send in this second")
-    by_name: dict[str, dict[str, int]] = Field(
-        default_factory=dict, description="operation -> status -> count"
-    )
+    by_name: dict[str, dict[str, int]] = Field(default_factory=dict, description="operation -> status -> count")
 
 
 class CanaryStep(Model):
@@ -250,9 +242,7 @@ class WorkCounted(Model):
     lost_count: int = 0
     duplicated: tuple[str, ...] = Field(default=(), description="keys processed more than once (at most 20)")
     duplicated_count: int = 0
-    waited_s: float = Field(
-        default=0.0, description="wall seconds until the counts agreed, or the patience ended"
-    )
+    waited_s: float = Field(default=0.0, description="wall seconds until the counts agreed, or the patience ended")
 
 
 class ActorDied(Model):

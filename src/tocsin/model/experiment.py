@@ -26,12 +26,8 @@ class MustAlarm(Model):
     """An alarm that must ring, by a transition after the injection, and later clear and stay clear."""
 
     alarm: str = Field(description="name of the alarm in the system file")
-    within: Duration = Field(
-        description="from the injection being accepted to the alarm's transition to ALARM"
-    )
-    clears_within: Duration = Field(
-        default=600.0, description="from the undo being verified to the transition to OK"
-    )
+    within: Duration = Field(description="from the injection being accepted to the alarm's transition to ALARM")
+    clears_within: Duration = Field(default=600.0, description="from the undo being verified to the transition to OK")
 
 
 class MustCanary(Model):
@@ -60,12 +56,8 @@ class BlindAlarm(Model):
 class Degraded(Model):
     """The contract during the fault act: what callers may get instead of the healthy answer."""
 
-    status: tuple[int, ...] = Field(
-        description="status codes allowed beyond 2xx, 3xx and 4xx; each must be documented"
-    )
-    schema_name: str | None = Field(
-        default=None, alias="schema", description="component schema of the degraded answer"
-    )
+    status: tuple[int, ...] = Field(description="status codes allowed beyond 2xx, 3xx and 4xx; each must be documented")
+    schema_name: str | None = Field(default=None, alias="schema", description="component schema of the degraded answer")
     max_share: Share = Field(default=1.0, description="largest share of all requests of the fault act")
 
 
@@ -83,9 +75,7 @@ class Expect(Model):
     blind: tuple[BlindAlarm, ...] = ()
     degraded: Degraded | None = None
     recovery: RecoveryTarget
-    conserved: tuple[str, ...] = Field(
-        default=(), description="names of conservation rules of the system file"
-    )
+    conserved: tuple[str, ...] = Field(default=(), description="names of conservation rules of the system file")
     gap: str | None = Field(
         default=None,
         description="users are hurt and no documented alarm rings: say why. A finding, not a failure",
@@ -139,9 +129,7 @@ class Extension(Model):
     name: Literal["tocsin"] = "tocsin"
     system: str = Field(description="name of a file in systems/")
     load: LoadPlan | None = Field(default_factory=LoadPlan)
-    baseline: Duration = Field(
-        default=240.0, description="how long the healthy system is watched before the fault"
-    )
+    baseline: Duration = Field(default=240.0, description="how long the healthy system is watched before the fault")
     fault_for: Duration | None = Field(
         default=None, description="shortest time the fault stays in place, beyond what the expectations need"
     )
@@ -165,6 +153,7 @@ class Experiment(Model):
     slug: str = Field(description="file name without its suffix: the name of the drill's directory")
     title: str
     tags: tuple[str, ...] = ()
+    hypothesis: bool = Field(default=True, description="whether it has a steady-state hypothesis to be checked")
     method: tuple[Activity, ...]
     rollbacks: tuple[Activity, ...]
     extension: Extension

@@ -191,9 +191,7 @@ class System(Model):
     title: str
     region: str = "us-east-1"
     runbook: str | None = None
-    lookups: dict[str, Lookup] = Field(
-        default_factory=dict, description="names for ${...} in alarm definitions"
-    )
+    lookups: dict[str, Lookup] = Field(default_factory=dict, description="names for ${...} in alarm definitions")
     endpoint: Endpoint
     identities: dict[str, CognitoIdentity] = Field(default_factory=dict)
     notifications: Notifications | None = None
@@ -205,6 +203,4 @@ class System(Model):
     conservation: dict[str, Conservation] = Field(default_factory=dict)
 
 
-AlarmState = Annotated[
-    Literal["OK", "ALARM", "INSUFFICIENT_DATA"], Field(description="CloudWatch alarm state")
-]
+AlarmState = Annotated[Literal["OK", "ALARM", "INSUFFICIENT_DATA"], Field(description="CloudWatch alarm state")]

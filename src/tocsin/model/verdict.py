@@ -52,6 +52,7 @@ class Reason(StrEnum):
     UNDO_FAILED = "undo_failed"
     RESIDUE = "residue"
     NOT_BLIND = "not_blind"
+    GAP_REFUTED = "gap_refuted"
     # unknown
     NO_EFFECT = "no_effect"
     NO_EVIDENCE = "no_evidence"
@@ -71,9 +72,7 @@ class Reason(StrEnum):
 class Judgement(Model):
     """The verdict on one expectation."""
 
-    id: str = Field(
-        description="stable, unique in a drill: `must:api-5xx`, `quiet:calendar-dlq`, `undo`, ..."
-    )
+    id: str = Field(description="stable, unique in a drill: `must:api-5xx`, `quiet:calendar-dlq`, `undo`, ...")
     question: str = Field(description="what was asked, in words: `api-5xx rings within 11m`")
     outcome: Outcome
     reason: Reason
@@ -129,9 +128,7 @@ class Verdict(Model):
     time_to_recover_s: float | None = Field(
         default=None, description="undo requested to everything as before, production seconds"
     )
-    not_observed: tuple[str, ...] = Field(
-        default=(), description="what this drill did not look at, or could not see"
-    )
+    not_observed: tuple[str, ...] = Field(default=(), description="what this drill did not look at, or could not see")
     command: str = ""
 
     @property

@@ -1,0 +1,419 @@
+"""Faults of AWS Lambda: configuration, concurrency, event sources and releases."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import urllib.request
+import zipfile
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tocsin.errors import NotFound, TargetError
+from tocsin.faults.base import Aws, Fault, State
+from tocsin.target import aws_errors
+
+_WAITER = {"Delay": 1, "MaxAttempts": 60}
+
+
+def _wait_updated(aws: Aws, function: str) -> None:
+    """Until LastUpdateStatus is Successful; the next update would be refused before."""
+    client = aws.client("lambda")
+    with aws_errors(f"waiting for the update of {function}"):
+        client.get_waiter("function_updated_v2").wait(FunctionName=function, WaiterConfig=_WAITER)
+
+
+# --- reserved concurrency -----------------------------------------------------------------------------------
+
+
+class ConcurrencyState(State):
+    """Reserved concurrency (None: unreserved) and provisioned concurrency by alias or version."""
+
+    reserved: int | None
+    provisioned: dict[str, int]
+
+
+class LambdaReservedConcurrency(Fault[ConcurrencyState]):
+    """Set a function's reserved concurrency; 0 stops it from processing any event.
+
+    Reserved concurrency cannot be lower than what is provisioned, so provisioned concurrency above the new limit
+    is removed first and put back by the undo.
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+    """
+
+    kind: ClassVar[str] = "lambda_reserved_concurrency"
+    summary: ClassVar[str] = "set a Lambda function's reserved concurrency (0 stops it)"
+    service: ClassVar[str] = "lambda"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "lambda:GetFunctionConcurrency",
+        "lambda:PutFunctionConcurrency",
+        "lambda:DeleteFunctionConcurrency",
+        "lambda:ListProvisionedConcurrencyConfigs",
+        "lambda:PutProvisionedConcurrencyConfig",
+        "lambda:DeleteProvisionedConcurrencyConfig",
+    )
+
+    function: str = Field(description="name of the function")
+    reserved: int = Field(default=0, ge=0)
+
+    @property
+    def resource(self) -> str:
+        return f"concurrency of Lambda {self.function}"
+
+    @classmethod
+    def read_state(cls, data: dict[str, Any]) -> ConcurrencyState:
+        return ConcurrencyState.model_validate(data)
+
+    def observe(self, aws: Aws, prior: ConcurrencyState | None) -> ConcurrencyState:
+        client = aws.client("lambda")
+        with aws_errors(f"reading the {self.resource}"):
+            reserved = client.get_function_concurrency(FunctionName=self.function)
+            pages = client.get_paginator("list_provisioned_concurrency_configs").paginate(FunctionName=self.function)
+            configs = [config for page in pages for config in page["ProvisionedConcurrencyConfigs"]]
+        provisioned = {
+            config["FunctionArn"].rsplit(":", 1)[1]: config["RequestedProvisionedConcurrentExecutions"]
+            for config in configs
+        }
+        return ConcurrencyState(
+            reserved=reserved.get("ReservedConcurrentExecutions"),
+            provisioned=dict(sorted(provisioned.items())),
+        )
+
+    def broken(self, prior: ConcurrencyState) -> ConcurrencyState:
+        fits = sum(prior.provisioned.values()) <= self.reserved
+        return ConcurrencyState(reserved=self.reserved, provisioned=prior.provisioned if fits else {})
+
+    def inject(self, aws: Aws, prior: ConcurrencyState) -> None:
+        client = aws.client("lambda")
+        with aws_errors(f"limiting the {self.resource}"):
+            if self.broken(prior).provisioned != prior.provisioned:
+                for qualifier in prior.provisioned:
+                    client.delete_provisioned_concurrency_config(FunctionName=self.function, Qualifier=qualifier)
+            client.put_function_concurrency(FunctionName=self.function, ReservedConcurrentExecutions=self.reserved)
+
+    def undo(self, aws: Aws, prior: ConcurrencyState) -> None:
+        client = aws.client("lambda")
+        with aws_errors(f"restoring the {self.resource}"):
+            if prior.reserved is None:
+                client.delete_function_concurrency(FunctionName=self.function)
+            else:
+                client.put_function_concurrency(FunctionName=self.function, ReservedConcurrentExecutions=prior.reserved)
+        for qualifier, count in prior.provisioned.items():
+            if self.observe(aws, prior).provisioned.get(qualifier) != count:
+                with aws_errors(f"restoring provisioned concurrency of {self.function}:{qualifier}"):
+                    client.put_provisioned_concurrency_config(
+                        FunctionName=self.function, Qualifier=qualifier, ProvisionedConcurrentExecutions=count
+                    )
+
+
+# --- environment credential ---------------------------------------------------------------------------------
+
+
+class EnvironmentState(State):
+    """The environment of $LATEST, told by comparison with a published version: values stay in AWS."""
+
+    version: str = Field(description="published version that holds the prior environment")
+    variable: Literal["as_version", "broken", "other"]
+    others_differ: tuple[str, ...] = Field(
+        default=(), description="names of other variables that differ from the version"
+    )
+
+
+class LambdaEnvironmentCredential(Fault[EnvironmentState]):
+    """Replace one credential in a function's environment with a well-formed wrong one.
+
+    The prior environment is remembered by publishing a version first, never by value: a version's environment is
+    locked (https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html). Publishing again when nothing
+    changed returns the existing version, so a function that is released by versions gets no extra one.
+    """
+
+    kind: ClassVar[str] = "lambda_environment_credential"
+    summary: ClassVar[str] = "break a credential in a Lambda function's environment"
+    service: ClassVar[str] = "lambda"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "lambda:GetFunctionConfiguration",
+        "lambda:UpdateFunctionConfiguration",
+        "lambda:PublishVersion",
+    )
+
+    function: str = Field(description="name of the function")
+    variable: str = Field(description="environment variable that holds the credential")
+
+    @property
+    def resource(self) -> str:
+        return f"environment variable {self.variable} of Lambda {self.function}"
+
+    @classmethod
+    def read_state(cls, data: dict[str, Any]) -> EnvironmentState:
+        return EnvironmentState.model_validate(data)
+
+    def observe(self, aws: Aws, prior: EnvironmentState | None) -> EnvironmentState:
+        version = self._publish(aws) if prior is None else prior.version
+        before, now = self._environment(aws, version), self._environment(aws, None)
+        if self.variable not in before:
+            raise NotFound(
+                f"expected {self.function} to have the environment variable {self.variable}, found "
+                f"{', '.join(sorted(before)) or 'none'}"
+            )
+        others = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        return EnvironmentState(
+            version=version,
+            variable=self._compare(before[self.variable], now.get(self.variable)),
+            others_differ=tuple(name for name in others if name != self.variable),
+        )
+
+    def broken(self, prior: EnvironmentState) -> EnvironmentState:
+        return prior.model_copy(update={"variable": "broken"})
+
+    def inject(self, aws: Aws, prior: EnvironmentState) -> None:
+        variables = self._environment(aws, prior.version)
+        self._update(aws, {**variables, self.variable: _wrong(variables[self.variable])})
+
+    def undo(self, aws: Aws, prior: EnvironmentState) -> None:
+        self._update(aws, self._environment(aws, prior.version))
+
+    def _compare(self, before: str, now: str | None) -> Literal["as_version", "broken", "other"]:
+        if now == before:
+            return "as_version"
+        return "broken" if now == _wrong(before) else "other"
+
+    def _publish(self, aws: Aws) -> str:
+        with aws_errors(f"publishing a version of {self.function} to remember its environment"):
+            answer = aws.client("lambda").publish_version(
+                FunctionName=self.function, Description="environment remembered by tocsin"
+            )
+        return str(answer["Version"])
+
+    def _environment(self, aws: Aws, version: str | None) -> dict[str, str]:
+        """In memory only: never logged, never written."""
+        qualifier = {} if version is None else {"Qualifier": version}
+        with aws_errors(f"reading the configuration of {self.function}"):
+            answer = aws.client("lambda").get_function_configuration(FunctionName=self.function, **qualifier)
+        variables: dict[str, str] = answer.get("Environment", {}).get("Variables", {})
+        return variables
+
+    def _update(self, aws: Aws, variables: dict[str, str]) -> None:
+        with aws_errors(f"changing the environment of {self.function}"):
+            aws.client("lambda").update_function_configuration(
+                FunctionName=self.function, Environment={"Variables": variables}
+            )
+        _wait_updated(aws, self.function)
+
+
+def _wrong(value: str) -> str:
+    """A wrong credential of the same length, derived so that it can be recognised without being stored."""
+    digest = hashlib.sha256(f"tocsin broke this: {value}".encode()).hexdigest()
+    return (digest * (len(value) // len(digest) + 1))[: max(len(value), 8)]
+
+
+# --- event source mapping -----------------------------------------------------------------------------------
+
+
+class MappingState(State):
+    """Whether an event source mapping polls its source."""
+
+    uuid: str
+    enabled: bool
+
+
+class LambdaEventSourceDisabled(Fault[MappingState]):
+    """Disable an event source mapping: the queue fills, and nobody works on it.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html
+    """
+
+    kind: ClassVar[str] = "lambda_event_source_disabled"
+    summary: ClassVar[str] = "disable the event source mapping between a queue and a function"
+    service: ClassVar[str] = "lambda"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "lambda:ListEventSourceMappings",
+        "lambda:GetEventSourceMapping",
+        "lambda:UpdateEventSourceMapping",
+    )
+
+    function: str = Field(description="name of the function")
+    queue: str = Field(description="name of the queue, stream or other source that it reads")
+
+    @property
+    def resource(self) -> str:
+        return f"event source mapping {self.queue} -> {self.function}"
+
+    @classmethod
+    def read_state(cls, data: dict[str, Any]) -> MappingState:
+        return MappingState.model_validate(data)
+
+    def observe(self, aws: Aws, prior: MappingState | None) -> MappingState:
+        uuid = self._find(aws) if prior is None else prior.uuid
+        with aws_errors(f"reading the {self.resource}"):
+            mapping = aws.client("lambda").get_event_source_mapping(UUID=uuid)
+        # While it is still Enabling or Disabling it has not arrived at what was asked for.
+        enabled = mapping["State"] in ("Enabled", "Disabling")
+        return MappingState(uuid=uuid, enabled=enabled)
+
+    def _find(self, aws: Aws) -> str:
+        with aws_errors(f"looking for the {self.resource}"):
+            pages = aws.client("lambda").get_paginator("list_event_source_mappings")
+            mappings = [m for page in pages.paginate(FunctionName=self.function) for m in page["EventSourceMappings"]]
+        found = [m for m in mappings if m["EventSourceArn"].rsplit(":", 1)[1] == self.queue]
+        if len(found) != 1:
+            sources = ", ".join(m["EventSourceArn"].rsplit(":", 1)[1] for m in mappings) or "none"
+            raise NotFound(f"expected one {self.resource}, found mappings from: {sources}")
+        return str(found[0]["UUID"])
+
+    def broken(self, prior: MappingState) -> MappingState:
+        return prior.model_copy(update={"enabled": False})
+
+    def inject(self, aws: Aws, prior: MappingState) -> None:
+        self._set(aws, prior.uuid, enabled=False)
+
+    def undo(self, aws: Aws, prior: MappingState) -> None:
+        self._set(aws, prior.uuid, enabled=prior.enabled)
+
+    def _set(self, aws: Aws, uuid: str, *, enabled: bool) -> None:
+        with aws_errors(f"changing the {self.resource}"):
+            aws.client("lambda").update_event_source_mapping(UUID=uuid, Enabled=enabled)
+
+
+# --- bad release --------------------------------------------------------------------------------------------
+
+
+class ReleaseState(State):
+    """What an alias serves, and which code `$LATEST` holds, told without version numbers that do not exist yet."""
+
+    alias_version: str = Field(description="number of the version served before; `bad` when ours is served")
+    alias_weights: dict[str, float] = Field(default_factory=dict)
+    latest_sha256: str = Field(description="CodeSha256 of $LATEST; `bad` when it is ours")
+
+
+class LambdaBadRelease(Fault[ReleaseState]):
+    """Release a version that answers every request with one status: new code, new version, alias moved.
+
+    The undo is the documented rollback: the alias goes back to the version it served, and `$LATEST` gets that
+    version's code again. The bad version stays published and serves nothing.
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-aliases.html
+    """
+
+    kind: ClassVar[str] = "lambda_bad_release"
+    summary: ClassVar[str] = "release a version that answers with an error, through code, version and alias"
+    service: ClassVar[str] = "lambda"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "lambda:GetAlias",
+        "lambda:GetFunction",
+        "lambda:GetFunctionConfiguration",
+        "lambda:UpdateFunctionCode",
+        "lambda:PublishVersion",
+        "lambda:UpdateAlias",
+    )
+
+    function: str = Field(description="name of the function")
+    alias: str = Field(description="alias that callers use")
+    status: int = Field(default=500, ge=400, le=599, description="status code that the bad version answers")
+
+    @property
+    def resource(self) -> str:
+        return f"release of Lambda {self.function}:{self.alias}"
+
+    @classmethod
+    def read_state(cls, data: dict[str, Any]) -> ReleaseState:
+        return ReleaseState.model_validate(data)
+
+    def observe(self, aws: Aws, prior: ReleaseState | None) -> ReleaseState:
+        client = aws.client("lambda")
+        with aws_errors(f"reading the {self.resource}"):
+            alias = client.get_alias(FunctionName=self.function, Name=self.alias)
+            latest = client.get_function_configuration(FunctionName=self.function)
+            serving = client.get_function_configuration(FunctionName=self.function, Qualifier=alias["FunctionVersion"])
+        bad = _sha256(self._bad_code(latest["Handler"], latest["Runtime"]))
+        return ReleaseState(
+            alias_version="bad" if serving["CodeSha256"] == bad else alias["FunctionVersion"],
+            alias_weights=(alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights", {}),
+            latest_sha256="bad" if latest["CodeSha256"] == bad else latest["CodeSha256"],
+        )
+
+    def broken(self, prior: ReleaseState) -> ReleaseState:
+        return ReleaseState(alias_version="bad", alias_weights={}, latest_sha256="bad")
+
+    def inject(self, aws: Aws, prior: ReleaseState) -> None:
+        client = aws.client("lambda")
+        with aws_errors(f"releasing a bad version of {self.function}"):
+            latest = client.get_function_configuration(FunctionName=self.function)
+            code = self._bad_code(latest["Handler"], latest["Runtime"])
+            client.update_function_code(FunctionName=self.function, ZipFile=code)
+        _wait_updated(aws, self.function)
+        with aws_errors(f"releasing a bad version of {self.function}"):
+            version = client.publish_version(FunctionName=self.function, Description=f"tocsin {aws.entry}")
+            self._point_alias(aws, version["Version"], {})
+
+    def undo(self, aws: Aws, prior: ReleaseState) -> None:
+        with aws_errors(f"rolling back the {self.resource}"):
+            self._point_alias(aws, prior.alias_version, prior.alias_weights)
+            self._restore_latest(aws, prior)
+        _wait_updated(aws, self.function)
+
+    def _point_alias(self, aws: Aws, version: str, weights: dict[str, float]) -> None:
+        aws.client("lambda").update_alias(
+            FunctionName=self.function,
+            Name=self.alias,
+            FunctionVersion=version,
+            RoutingConfig={"AdditionalVersionWeights": weights},
+        )
+
+    def _restore_latest(self, aws: Aws, prior: ReleaseState) -> None:
+        client = aws.client("lambda")
+        if client.get_function_configuration(FunctionName=self.function)["CodeSha256"] == prior.latest_sha256:
+            return
+        source = client.get_function(FunctionName=self.function, Qualifier=prior.alias_version)
+        if source["Configuration"]["CodeSha256"] != prior.latest_sha256:
+            raise TargetError(
+                f"expected version {prior.alias_version} of {self.function} to hold the code that $LATEST had, found "
+                "different code: deploy $LATEST again from its source. The alias is rolled back."
+            )
+        client.update_function_code(FunctionName=self.function, ZipFile=_download(source["Code"]["Location"]))
+
+    def _bad_code(self, handler: str, runtime: str) -> bytes:
+        """A deployment package of one file. The same arguments always give the same bytes."""
+        module, function = handler.rsplit(".", 1)
+        body = '{"error":{"code":"BAD_RELEASE","message":"released by a drill","requestId":"none"}}'
+        if runtime.startswith("python"):
+            name = f"{module.replace('.', '/')}.py"
+            source = (
+                f"def {function}(event, context):\n"
+                f"    print('bad release')\n"
+                f"    return {{'statusCode': {self.status}, 'headers': {{'content-type': 'application/json'}}, "
+                f"'body': {body!r}}}\n"
+            )
+        elif runtime.startswith("nodejs"):
+            name = f"{module}.js"
+            source = (
+                f"exports.{function} = async () => ({{ statusCode: {self.status}, "
+                f"headers: {{ 'content-type': 'application/json' }}, body: {body!r} }});\n"
+            )
+        else:
+            raise TargetError(
+                f"expected a python or nodejs runtime for a bad release of {self.function}, found {runtime}"
+            )
+        return _zip(name, source)
+
+
+def _zip(name: str, source: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        info = zipfile.ZipInfo(name, date_time=(2020, 1, 1, 0, 0, 0))
+        info.external_attr = 0o644 << 16
+        archive.writestr(info, source)
+    return buffer.getvalue()
+
+
+def _sha256(code: bytes) -> str:
+    """CodeSha256 as Lambda gives it."""
+    return base64.b64encode(hashlib.sha256(code).digest()).decode()
+
+
+def _download(url: str) -> bytes:
+    if not url.startswith(("http://", "https://")):
+        raise TargetError("expected a presigned HTTP(S) address for the function's code, found another kind")
+    with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 - scheme checked above
+        data: bytes = answer.read()
+    return data

@@ -1,0 +1,96 @@
+"""What every fault is made of, and the one way in which all of them are injected and undone.
+
+A fault says how to read the state it changes (`observe`), what that state becomes (`broken`), and how to get
+there and back. Everything else (the ledger, evidence, verification, drift) follows from comparing states and
+is written once, in `lifecycle.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import ConfigDict
+
+from tocsin.model.base import Model
+from tocsin.target import Target
+
+
+class State(Model):
+    """What a fault remembers of a resource: compared field by field, written to the ledger, free of secrets."""
+
+    def differing(self, other: State) -> list[str]:
+        """The fields in which two states differ, with both values in words."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        return [f"{name} is {mine[name]!r}, not {theirs[name]!r}" for name in mine if mine[name] != theirs[name]]
+
+
+StateT = TypeVar("StateT", bound=State)
+
+
+@dataclass(frozen=True)
+class Aws:
+    """What a fault may use: clients of the target, the id of its ledger entry, and production time."""
+
+    target: Target
+    entry: str
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the target."""
+        return self.target.client(service)
+
+
+class Fault(Model, ABC, Generic[StateT]):
+    """One way to break something, with its arguments as fields.
+
+    Subclasses set the class variables and the five methods. Methods may raise TargetError (through `aws_errors`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+    """Name in experiments: `func` of the action."""
+    summary: ClassVar[str]
+    """One line for `tocsin faults`."""
+    service: ClassVar[str]
+    """AWS service it changes, as in IAM action names."""
+    permissions: ClassVar[tuple[str, ...]]
+    """IAM actions for remembering, injecting, seeing the effect, undoing and verifying."""
+    effect_within_s: ClassVar[float] = 120.0
+    """Production seconds after which the absence of an effect is a fact."""
+
+    @property
+    @abstractmethod
+    def resource(self) -> str:
+        """What is changed, as a person would name it."""
+
+    @abstractmethod
+    def observe(self, aws: Aws, prior: StateT | None) -> StateT:
+        """Read the state now. `prior` is None the first time: that reading is what the undo goes back to."""
+
+    @abstractmethod
+    def broken(self, prior: StateT) -> StateT:
+        """The state the resource is in when the fault is in force."""
+
+    @abstractmethod
+    def inject(self, aws: Aws, prior: StateT) -> None:
+        """Break it."""
+
+    @abstractmethod
+    def undo(self, aws: Aws, prior: StateT) -> None:
+        """Put the prior state back. Called again after a crash: must be harmless when there is nothing to undo."""
+
+    @classmethod
+    @abstractmethod
+    def read_state(cls, data: dict[str, Any]) -> StateT:
+        """A state as it comes back from the ledger."""
+
+
+class FaultType(Protocol):
+    """A registered fault class."""
+
+    kind: ClassVar[str]
+
+
+AnyFault = Fault[Any]

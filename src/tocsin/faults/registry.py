@@ -1,0 +1,38 @@
+"""Every fault there is: one line each."""
+
+from __future__ import annotations
+
+from tocsin.errors import InvalidInput, near_match
+from tocsin.faults.awslambda import (
+    LambdaBadRelease,
+    LambdaEnvironmentCredential,
+    LambdaEventSourceDisabled,
+    LambdaReservedConcurrency,
+)
+from tocsin.faults.base import AnyFault
+from tocsin.faults.rds import RdsProxyThrottle
+from tocsin.faults.sqs import SqsPoisonMessage
+
+FAULTS: dict[str, type[AnyFault]] = {
+    fault.kind: fault
+    for fault in (
+        LambdaBadRelease,
+        LambdaEnvironmentCredential,
+        LambdaEventSourceDisabled,
+        LambdaReservedConcurrency,
+        RdsProxyThrottle,
+        SqsPoisonMessage,
+    )
+}
+
+
+def fault_class(kind: str) -> type[AnyFault]:
+    """The fault of that name.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    try:
+        return FAULTS[kind]
+    except KeyError:
+        raise InvalidInput(f"expected a fault, found '{kind}'. {near_match(kind, FAULTS)}") from None

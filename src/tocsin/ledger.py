@@ -1,0 +1,172 @@
+"""The write-ahead record of every fault: written and synced before harm, closed only after a verified undo.
+
+One SQLite file a target, `synchronous=FULL` (https://www.sqlite.org/pragma.html#pragma_synchronous), so that an
+entry survives the death of the process and of the machine. It holds what the undo needs, never a secret value.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from tocsin.errors import LedgerError, Refused
+from tocsin.model.base import Model
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL UNIQUE,
+    drill      TEXT NOT NULL,
+    target     TEXT NOT NULL,
+    fault      TEXT NOT NULL,
+    resource   TEXT NOT NULL,
+    arguments  TEXT NOT NULL,
+    prior      TEXT NOT NULL,
+    state      TEXT NOT NULL,
+    detail     TEXT NOT NULL DEFAULT '',
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL
+)
+"""
+
+
+class EntryState(StrEnum):
+    """The life of an entry. Everything before `verified` is residue."""
+
+    INTENDED = "intended"
+    INJECTED = "injected"
+    UNDONE = "undone"
+    VERIFIED = "verified"
+
+
+class Entry(Model):
+    """One fault: enough to undo it in another process, on another day."""
+
+    id: str
+    drill: str
+    target: str
+    fault: str
+    resource: str
+    arguments: dict[str, Any]
+    prior: dict[str, Any]
+    state: EntryState
+    detail: str = ""
+    created_at: float
+    updated_at: float
+
+    @property
+    def open(self) -> bool:
+        """Whether something may still be broken because of this entry."""
+        return self.state is not EntryState.VERIFIED
+
+
+class Ledger:
+    """The ledger of one target.
+
+    Raises:
+        LedgerError: the file cannot be created, read or written; nothing may then be injected.
+    """
+
+    def __init__(self, path: Path, target: str) -> None:
+        self.path = path
+        self.target = target
+        with self._errors("open"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(_SCHEMA)
+
+    def intend(self, drill: str, fault: str, resource: str, arguments: Model, prior: Model) -> Entry:
+        """Write down what is about to happen and what was there before. Synced to disk when it returns."""
+        now = time.time()
+        entry = Entry(
+            id=uuid.uuid4().hex[:12],
+            drill=drill,
+            target=self.target,
+            fault=fault,
+            resource=resource,
+            arguments=arguments.model_dump(mode="json"),
+            prior=prior.model_dump(mode="json"),
+            state=EntryState.INTENDED,
+            created_at=now,
+            updated_at=now,
+        )
+        row = entry.model_dump(mode="json")
+        row["arguments"], row["prior"] = json.dumps(row["arguments"]), json.dumps(row["prior"])
+        names = ", ".join(row)
+        with self._errors("write"):
+            marks = ", ".join(f":{name}" for name in row)
+            self._db.execute(f"INSERT INTO entries ({names}) VALUES ({marks})", row)  # noqa: S608 - our own names
+        return entry
+
+    def advance(self, entry_id: str, state: EntryState, detail: str = "") -> None:
+        """Move an entry on; synced to disk when it returns."""
+        with self._errors("write"):
+            self._db.execute(
+                "UPDATE entries SET state = ?, detail = ?, updated_at = ? WHERE id = ?",
+                (state, detail, time.time(), entry_id),
+            )
+
+    def entries(self, *, only_open: bool = False, drill: str | None = None) -> list[Entry]:
+        """Entries in the order they were written."""
+        with self._errors("read"):
+            rows = self._db.execute("SELECT * FROM entries ORDER BY sequence").fetchall()
+        found = [_entry(row) for row in rows]
+        return [e for e in found if (e.open or not only_open) and (drill is None or e.drill == drill)]
+
+    @contextmanager
+    def lock(self, owner: str) -> Iterator[None]:
+        """Keep a second runner away from this target; freed by the system when the owner dies.
+
+        Raises:
+            Refused: another process holds it.
+        """
+        path = self.path.with_suffix(".lock")
+        with self._errors("lock"):
+            file = path.open("a+", encoding="utf-8")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise Refused(
+                    "lock",
+                    f"expected target '{self.target}' to be free, found it in use by {holder}. "
+                    "Wait for that run to end, or stop it.",
+                ) from None
+            file.truncate(0)
+            file.write(f"{owner} (process {os.getpid()})\n")
+            file.flush()
+            yield
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise LedgerError(
+                f"expected to {doing} the ledger {self.path}, found: {error}. Without a ledger nothing is injected; "
+                "check the disk and the permissions of its directory."
+            ) from error
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    values = {name: row[name] for name in row.keys() if name != "sequence"}  # noqa: SIM118 - a Row iterates over values
+    return Entry.model_validate(
+        {**values, "arguments": json.loads(values["arguments"]), "prior": json.loads(values["prior"])}
+    )

@@ -1,0 +1,115 @@
+"""`tocsin.toml`: the named places where drills may run. Without the file there is one, the sandbox."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from tocsin.errors import InvalidInput, SandboxError, near_match
+from tocsin.model.base import Model
+from tocsin.project import work_directory
+from tocsin.target import Target
+
+SANDBOX = "sandbox"
+
+
+class TargetSpec(Model):
+    """One `[targets.NAME]` table: an AWS account and region, or any endpoint that speaks the AWS API."""
+
+    account: str = Field(pattern=r"^\d{12}$", description="account id; a drill is refused anywhere else")
+    region: str
+    profile: str | None = Field(default=None, description="profile of the AWS configuration files")
+    endpoint_url: str | None = Field(default=None, description="an AWS-compatible API other than AWS")
+    scale: float = Field(default=1.0, gt=0, description="production seconds per second; above 1 only for emulators")
+
+
+class ProjectFile(Model):
+    """The whole of `tocsin.toml`."""
+
+    targets: dict[str, TargetSpec] = Field(default_factory=dict)
+
+
+def load_target(root: Path, name: str) -> Target:
+    """The target of that name.
+
+    Raises:
+        InvalidInput: `tocsin.toml` cannot be used, or does not name it.
+        SandboxError: it is the sandbox, and the sandbox is not running.
+    """
+    if name == SANDBOX:
+        return _running_sandbox(root)
+    known = read_project(root).targets
+    if name not in known:
+        raise InvalidInput(
+            f"expected a target, found '{name}'. {near_match(name, [*known, SANDBOX])} "
+            "Targets are tables [targets.NAME] in this file.",
+            file=root / "tocsin.toml",
+        )
+    spec = known[name]
+    return Target(
+        name=name,
+        region=spec.region,
+        account=spec.account,
+        profile=spec.profile,
+        endpoint_url=spec.endpoint_url,
+        scale=spec.scale,
+    )
+
+
+def check_target_name(root: Path, name: str) -> None:
+    """Whether `name` can be a target at all, without touching it.
+
+    Raises:
+        InvalidInput: it cannot.
+    """
+    if name != SANDBOX:
+        load_target(root, name)
+
+
+def read_project(root: Path) -> ProjectFile:
+    """Parse `tocsin.toml`; an absent file is an empty one.
+
+    Raises:
+        InvalidInput: not TOML, or with names or values that mean nothing here.
+    """
+    path = root / "tocsin.toml"
+    if not path.exists():
+        return ProjectFile()
+    text = path.read_text(encoding="utf-8")
+    try:
+        return ProjectFile.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"line (\d+)", str(error))
+        raise InvalidInput(f"expected TOML: {error}", file=path, line=int(line[1]) if line else None) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidInput(f"{place}: {first['msg']}", file=path) from None
+
+
+def sandbox_state_file(root: Path) -> Path:
+    """Where a running sandbox says how it can be reached."""
+    return work_directory(root) / "sandbox" / "state.json"
+
+
+def _running_sandbox(root: Path) -> Target:
+    path = sandbox_state_file(root)
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return Target(
+            name=SANDBOX,
+            region=state["region"],
+            account=state["account_id"],
+            endpoint_url=state["endpoint_url"],
+            scale=float(state["time_scale"]),
+            access_key_id=state["account_id"],
+            secret_access_key="sandbox",  # noqa: S106 - the emulator checks no signature
+        )
+    except (OSError, KeyError, ValueError) as error:
+        raise SandboxError(
+            f"expected a running sandbox, found none under {path.parent}. Start it with `tocsin sandbox up SYSTEM`."
+        ) from error
