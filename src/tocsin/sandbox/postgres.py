@@ -26,6 +26,7 @@ from pathlib import Path
 import psutil
 
 from tocsin.errors import SandboxError
+from tocsin.sandbox.supervise import MARKER
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 3.0
@@ -235,9 +236,8 @@ class PostgresServer:
         if process.returncode != 0:
             raise SandboxError(f"{program} failed: {output.decode(errors='replace')[-800:].strip()}")
 
-    async def _spawn(
-        self, program: str, *arguments: str, stdout: int, stderr: int
-    ) -> asyncio.subprocess.Process:
+    async def _spawn(self, program: str, *arguments: str, stdout: int, stderr: int) -> asyncio.subprocess.Process:
+        marker = {MARKER: os.environ[MARKER]} if MARKER in os.environ else {}
         return await asyncio.create_subprocess_exec(
             sys.executable, "-ISc", _LAUNCHER,
             str(os.getpid()), str(self._account.uid), str(self._account.gid),
@@ -245,7 +245,7 @@ class PostgresServer:
             stdin=asyncio.subprocess.DEVNULL, stdout=stdout, stderr=stderr,
             # A Ctrl-C at the terminal is the sandbox's to handle, not the server's.
             start_new_session=True,
-            env={"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath, "PGCONNECT_TIMEOUT": "5"},
+            env={**marker, "LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath, "PGCONNECT_TIMEOUT": "5"},
         )  # fmt: skip
 
 
