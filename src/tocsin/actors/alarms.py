@@ -1,0 +1,239 @@
+"""Watches the alarms of a system: every transition with the time that CloudWatch gives it, and every notification."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from dateutil.parser import isoparse
+
+from tocsin.actors.base import ThreadActor
+from tocsin.alarms.deploy import definition_drift, describe_alarms
+from tocsin.context import RunContext
+from tocsin.errors import TargetError
+from tocsin.model.events import AlarmChanged, AlarmNotified, AlarmSeen, AlarmsPolled
+from tocsin.model.system import Alarm, AlarmState, CompositeAlarm
+from tocsin.target import aws_errors
+
+_POLL_PRODUCTION_S = 15.0
+_POLL_WALL_S = 0.25
+"""No faster than this, so that watching a fast clock does not disturb what it watches."""
+_PATIENCE_PRODUCTION_S = 180.0
+"""How long CloudWatch may fail to answer before the watcher gives up: its silence must not look like the alarms'."""
+
+
+class AlarmWatcher(ThreadActor):
+    """Polls DescribeAlarms; reads an alarm's history whenever its state has been updated.
+
+    The time of a transition is the time of its StateUpdate in the alarm's history, never the time of the poll, and
+    an alarm that rang and cleared between two polls is seen.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarmHistory.html
+    """
+
+    def __init__(self, ctx: RunContext) -> None:
+        super().__init__("alarms", ctx.history)
+        self._ctx = ctx
+        self._cloudwatch = ctx.target.client("cloudwatch")
+        self._names = {alarm.cloudwatch.alarm_name: name for name, alarm in ctx.system.alarms.items()}
+        self._since = ctx.now()
+        self._updated: dict[str, datetime] = {}
+        self._told: set[tuple[str, float]] = set()
+        self._pager = Pager(ctx, self._names) if ctx.system.notifications else None
+        self._interval = max(ctx.wall(_POLL_PRODUCTION_S), _POLL_WALL_S)
+        self._polls = 0
+
+    def look(self) -> None:
+        """Read and record every alarm once, before the watching starts.
+
+        Raises:
+            TargetError: CloudWatch did not answer.
+        """
+        described = describe_alarms(self._ctx.system.alarms.values(), self._ctx.target)
+        for alarm_name, name in self._names.items():
+            if alarm_name in described:
+                self._history.record(self._seen(name, described[alarm_name], has_data=None))
+                self._updated[alarm_name] = described[alarm_name]["StateUpdatedTimestamp"]
+        if self._pager is not None:
+            self._pager.drain()
+
+    def run(self) -> None:
+        """Poll until stopped; give up, and say so, when CloudWatch stays silent."""
+        failing_since: float | None = None
+        while not self._stopping.wait(self._interval):
+            try:
+                self._poll()
+                failing_since = None
+            except TargetError:
+                failing_since = failing_since or self._ctx.now()
+                if self._ctx.now() - failing_since > max(self._ctx.wall(_PATIENCE_PRODUCTION_S), 5.0):
+                    raise
+
+    def stop(self) -> None:
+        """Look a last time for transitions and notifications that came after the last poll, then end."""
+        if not self._stopping.is_set() and self._thread.ident is not None:
+            super().stop()
+            with contextlib.suppress(TargetError):
+                self._poll()
+        super().stop()
+
+    def record_data(self) -> None:
+        """Record whether the metric of each alarm has ever had a datapoint, after traffic has been offered."""
+        with contextlib.suppress(TargetError):
+            described = describe_alarms(self._ctx.system.alarms.values(), self._ctx.target)
+            for alarm_name, name in self._names.items():
+                if alarm_name in described:
+                    has_data = self._has_data(self._ctx.system.alarms[name])
+                    self._history.record(self._seen(name, described[alarm_name], has_data=has_data))
+
+    def _poll(self) -> None:
+        described = describe_alarms(self._ctx.system.alarms.values(), self._ctx.target)
+        states: dict[str, AlarmState] = {}
+        for alarm_name, alarm in described.items():
+            states[self._names[alarm_name]] = alarm["StateValue"]
+            if alarm["StateUpdatedTimestamp"] != self._updated.get(alarm_name):
+                self._updated[alarm_name] = alarm["StateUpdatedTimestamp"]
+                self._read_history(alarm_name)
+        if self._pager is not None:
+            self._pager.read()
+        self._polls += 1
+        self._history.record(AlarmsPolled(at=self._ctx.now(), polls=1, states=states))
+
+    def _read_history(self, alarm_name: str) -> None:
+        with aws_errors(f"reading the history of {alarm_name}"):
+            pages = self._cloudwatch.get_paginator("describe_alarm_history").paginate(
+                AlarmName=alarm_name,
+                AlarmTypes=["MetricAlarm", "CompositeAlarm"],
+                HistoryItemType="StateUpdate",
+                StartDate=datetime.fromtimestamp(self._since, UTC),
+                ScanBy="TimestampAscending",
+            )
+            items = [item for page in pages for item in page["AlarmHistoryItems"]]
+        for item in items:
+            self._tell(alarm_name, item)
+
+    def _tell(self, alarm_name: str, item: Mapping[str, Any]) -> None:
+        at = item["Timestamp"].timestamp()
+        if at < self._since or (alarm_name, at) in self._told:
+            return
+        self._told.add((alarm_name, at))
+        data = json.loads(item["HistoryData"])
+        before, after = data["oldState"]["stateValue"], data["newState"]["stateValue"]
+        if before == after:
+            return
+        self._history.record(
+            AlarmChanged(
+                at=at,
+                alarm=self._names[alarm_name],
+                before=before,
+                after=after,
+                breached_at=_breached_at(data["newState"].get("stateReasonData"), after),
+                reason=data["newState"].get("stateReason", ""),
+            )
+        )
+
+    def _seen(self, name: str, described: Mapping[str, Any], *, has_data: bool | None) -> AlarmSeen:
+        changed = described.get("StateTransitionedTimestamp") or described["StateUpdatedTimestamp"]
+        return AlarmSeen(
+            at=self._ctx.now(),
+            alarm=name,
+            state=described["StateValue"],
+            since=changed.timestamp(),
+            has_data=has_data,
+            definition_drift=definition_drift(self._ctx.system.alarms[name], described),
+        )
+
+    def _has_data(self, alarm: Alarm) -> bool | None:
+        """Whether CloudWatch knows every metric of the alarm; it lists those with data in the last two weeks."""
+        if isinstance(alarm.cloudwatch, CompositeAlarm):
+            return None
+        definition = alarm.cloudwatch
+        metrics = (
+            [(definition.namespace, definition.metric_name, definition.dimensions)] if definition.metric_name else []
+        )
+        metrics += [
+            (
+                query.metric_stat.metric.namespace,
+                query.metric_stat.metric.metric_name,
+                query.metric_stat.metric.dimensions,
+            )
+            for query in definition.metrics
+            if query.metric_stat is not None
+        ]
+        return all(
+            self._is_listed(str(namespace), name, {d.name: d.value for d in dimensions})
+            for namespace, name, dimensions in metrics
+        )
+
+    def _is_listed(self, namespace: str, name: str, dimensions: Mapping[str, str]) -> bool:
+        with aws_errors(f"listing the metric {name}"):
+            answer = self._cloudwatch.list_metrics(
+                Namespace=namespace,
+                MetricName=name,
+                Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
+            )
+        return any({d["Name"]: d["Value"] for d in m["Dimensions"]} == dimensions for m in answer["Metrics"])
+
+
+class Pager:
+    """Reads the queue that is subscribed to the alarm topic: what a person would have been told."""
+
+    def __init__(self, ctx: RunContext, names: Mapping[str, str]) -> None:
+        assert ctx.system.notifications is not None
+        self._ctx = ctx
+        self._names = names
+        self._queue = ctx.system.notifications.queue
+        self._sqs = ctx.target.client("sqs")
+        with aws_errors(f"looking for the notification queue {self._queue}"):
+            self._url = self._sqs.get_queue_url(QueueName=self._queue)["QueueUrl"]
+
+    def drain(self) -> None:
+        """Take away what was delivered before this drill."""
+        while self._take():
+            pass
+
+    def read(self) -> None:
+        """Record the notifications that have arrived."""
+        for message in self._take():
+            self._record(message)
+
+    def _take(self) -> list[dict[str, Any]]:
+        with aws_errors(f"reading the notification queue {self._queue}"):
+            answer = self._sqs.receive_message(
+                QueueUrl=self._url, MaxNumberOfMessages=10, AttributeNames=["SentTimestamp"], WaitTimeSeconds=0
+            )
+            messages: list[dict[str, Any]] = answer.get("Messages", [])
+            for message in messages:
+                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+        return messages
+
+    def _record(self, message: Mapping[str, Any]) -> None:
+        alarm = _alarm_message(message["Body"])
+        name = self._names.get(alarm.get("AlarmName", ""))
+        if name is None:
+            return
+        sent = float(message["Attributes"]["SentTimestamp"]) / 1000
+        self._ctx.history.record(
+            AlarmNotified(at=sent, alarm=name, state=alarm["NewStateValue"], via=f"queue {self._queue}")
+        )
+
+
+def _alarm_message(body: str) -> Mapping[str, Any]:
+    """The alarm's JSON, with or without the SNS envelope around it (raw message delivery)."""
+    try:
+        outer = json.loads(body)
+        inner = json.loads(outer["Message"]) if "Message" in outer else outer
+    except (ValueError, TypeError):
+        return {}
+    return inner if isinstance(inner, dict) else {}
+
+
+def _breached_at(reason_data: Any, after: str) -> float | None:
+    """Start of the oldest evaluated datapoint of the breach, from StateReasonData."""
+    if after != "ALARM" or not reason_data:
+        return None
+    data = json.loads(reason_data) if isinstance(reason_data, str) else reason_data
+    stamps = [point["timestamp"] for point in data.get("evaluatedDatapoints", []) if point.get("value") is not None]
+    return min((isoparse(stamp).timestamp() for stamp in stamps), default=None)

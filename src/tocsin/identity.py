@@ -1,0 +1,213 @@
+"""Tokens of the synthetic users: Cognito's USER_PASSWORD_AUTH with credentials from Secrets Manager.
+
+A secret holds one user (`{"username": ..., "password": ...}`) or many (`{"users": [...]}`, each a user of that
+form, or a name when all share the `password` beside the list). Tokens and passwords stay in memory.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tocsin.errors import InvalidInput, NotFound, TargetError, near_match
+from tocsin.model.system import CognitoIdentity, System
+from tocsin.target import Target, aws_errors
+
+# A token is renewed when this share of its life is left, so that no request is sent with one that just ended.
+_RENEW_AT = 0.25
+
+
+@dataclass(frozen=True)
+class Token:
+    """A bearer token and the wall-clock epoch seconds between which it is good."""
+
+    value: str = field(repr=False)
+    issued_at: float
+    expires_at: float
+
+    def fresh(self, now: float) -> bool:
+        """Whether there is enough life left to send it."""
+        return self.expires_at - now > _RENEW_AT * (self.expires_at - self.issued_at)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Name and password of one synthetic user."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+class Identities:
+    """The identities of a system file on one target; signs in when first asked, and again before the end.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, target: Target, system: System) -> None:
+        self._system = system
+        self._door = _CognitoDoor(target)
+        self._lock = threading.Lock()
+        self._users: dict[str, tuple[Credentials, ...]] = {}
+        self._tokens: dict[tuple[str, str], Token] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The identities there are."""
+        return tuple(self._system.identities)
+
+    def token(self, name: str) -> Token:
+        """A token of the identity; of the first user when it stands for many.
+
+        Raises:
+            InvalidInput: the system file has no such identity, or its secret has no user.
+            TargetError: Secrets Manager or Cognito did not answer as expected.
+        """
+        return self.tokens(name, at_most=1)[0]
+
+    def tokens(self, name: str, at_most: int | None = None) -> tuple[Token, ...]:
+        """Tokens of the users of an identity, in the order of the secret.
+
+        Args:
+            name: the identity in the system file.
+            at_most: how many users are needed.
+
+        Raises:
+            InvalidInput: the system file has no such identity, or its secret has no user.
+            TargetError: Secrets Manager or Cognito did not answer as expected.
+        """
+        identity = self._identity(name)
+        with self._lock:
+            if name not in self._users:
+                self._users[name] = self._door.credentials(identity)
+            return tuple(self._signed_in(name, identity, user) for user in self._users[name][:at_most])
+
+    def _identity(self, name: str) -> CognitoIdentity:
+        try:
+            return self._system.identities[name]
+        except KeyError:
+            known = self._system.identities
+            raise InvalidInput(
+                f"expected an identity of systems/{self._system.system}.yaml, found '{name}'. {near_match(name, known)}"
+            ) from None
+
+    def _signed_in(self, name: str, identity: CognitoIdentity, user: Credentials) -> Token:
+        held = self._tokens.get((name, user.username))
+        if held is None or not held.fresh(time.time()):
+            held = self._tokens[name, user.username] = self._door.sign_in(identity, user)
+        return held
+
+
+def tokens(target: Target, system: System) -> Mapping[str, Token]:
+    """One token for each identity of the system.
+
+    Raises:
+        TargetError: Secrets Manager or Cognito did not answer as expected.
+    """
+    identities = Identities(target, system)
+    return {name: identities.token(name) for name in identities.names}
+
+
+class _CognitoDoor:
+    """Everything that is asked of AWS; remembers what cannot change during a run."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._clients: dict[str, Any] = {}
+        self._client_ids: dict[tuple[str, str], str] = {}
+
+    def credentials(self, identity: CognitoIdentity) -> tuple[Credentials, ...]:
+        with aws_errors(f"read the secret '{identity.secret}'"):
+            answer = self._aws("secretsmanager").get_secret_value(SecretId=identity.secret)
+        try:
+            users = _users(json.loads(answer["SecretString"]))
+        except (KeyError, TypeError, ValueError):
+            users = ()
+        if not users:
+            raise InvalidInput(
+                f"secret '{identity.secret}': expected JSON with `username` and `password`, or with `users`, "
+                "found something else (not shown). Store the synthetic user again."
+            )
+        return users
+
+    def sign_in(self, identity: CognitoIdentity, user: Credentials) -> Token:
+        client_id = self._client_id(identity.user_pool, identity.client)
+        before = time.time()
+        with aws_errors(f"sign in '{user.username}' at the user pool '{identity.user_pool}'"):
+            answer = self._aws("cognito-idp").initiate_auth(
+                ClientId=client_id,
+                AuthFlow="USER_PASSWORD_AUTH",
+                AuthParameters={"USERNAME": user.username, "PASSWORD": user.password},
+            )
+        result = answer.get("AuthenticationResult")
+        if not result:
+            challenge = answer.get("ChallengeName", "no token")
+            raise TargetError(
+                f"sign in '{user.username}': expected a token, Cognito answered {challenge}. "
+                "Give the synthetic user a permanent password and no second factor."
+            )
+        value = result["AccessToken"]
+        return Token(value, before, _expiry(value, default=before + result.get("ExpiresIn", 3600)))
+
+    def _client_id(self, pool: str, client: str) -> str:
+        if (pool, client) not in self._client_ids:
+            self._client_ids[pool, client] = self._find_client_id(pool, client)
+        return self._client_ids[pool, client]
+
+    def _find_client_id(self, pool: str, client: str) -> str:
+        cognito = self._aws("cognito-idp")
+        with aws_errors(f"find the app client '{client}' of the user pool '{pool}'"):
+            pools = _all(cognito, "list_user_pools", "UserPools", MaxResults=60)
+            pool_id = _id_by_name(pools, "user pool", pool, name="Name", key="Id")
+            clients = _all(cognito, "list_user_pool_clients", "UserPoolClients", UserPoolId=pool_id, MaxResults=60)
+        return _id_by_name(clients, "app client", client, name="ClientName", key="ClientId")
+
+    def _aws(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self._target.client(service)
+        return self._clients[service]
+
+
+def _users(secret: dict[str, Any]) -> tuple[Credentials, ...]:
+    if "users" not in secret:
+        return (Credentials(secret["username"], secret["password"]),)
+    shared = secret.get("password")
+    return tuple(
+        Credentials(user, _text(shared))
+        if isinstance(user, str)
+        else Credentials(user["username"], _text(user.get("password", shared)))
+        for user in secret["users"]
+    )
+
+
+def _text(password: object) -> str:
+    if not isinstance(password, str):
+        raise TypeError("no password")
+    return password
+
+
+def _all(client: Any, operation: str, key: str, **arguments: Any) -> list[dict[str, Any]]:
+    pages = client.get_paginator(operation).paginate(**arguments)
+    return [item for page in pages for item in page[key]]
+
+
+def _id_by_name(items: list[dict[str, Any]], kind: str, wanted: str, *, name: str, key: str) -> str:
+    for item in items:
+        if item[name] == wanted:
+            return str(item[key])
+    raise NotFound(f"expected a {kind} named '{wanted}', found none. {near_match(wanted, [i[name] for i in items])}")
+
+
+def _expiry(jwt: str, default: float) -> float:
+    """The `exp` of a token, read without verifying it: only to know when to ask for the next one."""
+    try:
+        payload = jwt.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return float(claims["exp"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return default

@@ -1,0 +1,503 @@
+"""What a locustfile imports: open-loop users, and the statistics of every second.
+
+    class Employee(ArrivalUser):
+        @arrival(weight=30, name="GET /api/v1/leave/balance")
+        def balance(self, call: Call) -> None:
+            call.get("/api/v1/leave/balance", as_="employee")
+
+Each Locust user is an independent Poisson arrival process. An arrival is sent when it is due, whether or not
+earlier ones were answered, and its latency counts from the time it was due: a stalled system is seen by the
+requests that would have come, not only by the few that were already waiting. An arrival that finds no free
+place is counted as dropped.
+
+Import this only in a locustfile: importing Locust patches the interpreter, and, as locustfiles do, this module
+registers its command line options and listeners when it is imported. Locust's `--processes`, `--master` and
+`--worker` work as always: the seconds travel with Locust's own reports and the master writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import gevent
+from gevent.fileobject import FileObject
+from gevent.pool import Pool
+from locust import FastHttpUser, events, task
+from locust.argument_parser import LocustArgumentParser
+from locust.contrib.fasthttp import FastResponse
+from locust.env import Environment
+from locust.runners import MasterRunner, Runner, WorkerRunner
+
+Operation = Callable[[Any, "Call"], None]
+
+# A wall clock that cannot jump while a load runs: latencies and keys come from the same source.
+_EPOCH = time.time() - time.perf_counter()
+
+
+def _now() -> float:
+    return _EPOCH + time.perf_counter()
+
+
+@dataclass(frozen=True)
+class _Planned:
+    weight: float
+    name: str
+
+
+def arrival(*, weight: float, name: str) -> Callable[[Operation], Operation]:
+    """Mark a method as what an arrival may do: chosen with `weight`, counted under `name`.
+
+    The method gets a `Call` and sends exactly one request with it.
+    """
+
+    def mark(operation: Operation) -> Operation:
+        operation.__dict__["_tocsin_arrival"] = _Planned(weight, name)
+        return operation
+
+    return mark
+
+
+@dataclass
+class Tally:
+    """What happened to the arrivals that were due in one second."""
+
+    offered: int = 0
+    sent: int = 0
+    dropped: int = 0
+    pending: int = 0
+    lag_ms: float = 0.0
+    latencies_ms: list[float] = field(default_factory=list)
+    by_name: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add(self, other: Tally) -> None:
+        """Take in the same second as seen by another process."""
+        self.offered += other.offered
+        self.sent += other.sent
+        self.dropped += other.dropped
+        self.lag_ms = max(self.lag_ms, other.lag_ms)
+        self.latencies_ms += other.latencies_ms
+        for name, statuses in other.by_name.items():
+            self.by_name.setdefault(name, Counter()).update(statuses)
+
+    def as_second(self, at: int) -> dict[str, Any]:
+        """The fields of a `LoadSecond`."""
+        statuses: Counter[str] = Counter()
+        for counts in self.by_name.values():
+            statuses.update(counts)
+        return {
+            "at": float(at),
+            "offered": self.offered,
+            "sent": self.sent,
+            "dropped": self.dropped,
+            "statuses": statuses,
+            "latency_ms": _summary(self.latencies_ms),
+            "lag_ms": round(self.lag_ms, 2),
+            "by_name": self.by_name,
+        }
+
+    def to_wire(self) -> dict[str, Any]:
+        """As plain values, for Locust's messages."""
+        counts = {name: dict(statuses) for name, statuses in self.by_name.items()}
+        return {**vars(self), "by_name": counts}
+
+    @classmethod
+    def from_wire(cls, data: dict[str, Any]) -> Tally:
+        """The inverse of `to_wire`."""
+        counts = {name: Counter(statuses) for name, statuses in data["by_name"].items()}
+        return cls(**{**data, "by_name": counts})
+
+
+def _summary(latencies_ms: list[float]) -> dict[str, float]:
+    if not latencies_ms:
+        return {}
+    ordered = sorted(latencies_ms)
+
+    def rank(share: float) -> float:
+        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
+
+    return {
+        "p50": rank(0.50),
+        "p95": rank(0.95),
+        "p99": rank(0.99),
+        "max": round(ordered[-1], 2),
+        "sum": round(sum(ordered), 2),
+    }
+
+
+class Seconds:
+    """The tallies of one process that still wait for answers."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Tally] = {}
+        self._next: int | None = None
+
+    def begin(self) -> None:
+        """The load starts now: from this second on, every second is reported, also an empty one."""
+        self._next = int(_now())
+
+    def of(self, due: float) -> Tally:
+        """The tally of the second in which an arrival was due."""
+        return self._open.setdefault(int(due), Tally())
+
+    def take(self, *, everything: bool = False) -> dict[int, Tally]:
+        """The seconds that are over and whose arrivals all ended; each is handed out once.
+
+        A second whose answers are late stays here until the last of them came or timed out.
+        """
+        if self._next is None:
+            return {}
+        # The dispatchers may be late: a second is not over before they had time to offer its arrivals.
+        over = int(_now() - 0.25) if not everything else int(_now()) + 1
+        for second in range(self._next, over):
+            self._open.setdefault(second, Tally())
+        self._next = max(self._next, over)
+        done = [second for second, tally in self._open.items() if everything or (second < over and tally.pending == 0)]
+        return {second: self._open.pop(second) for second in sorted(done)}
+
+
+class Output:
+    """The JSON lines for whoever started the load; the master puts the seconds of its workers together."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = os.fdopen(descriptor, "w", buffering=1) if descriptor >= 0 else None
+        self._parts: dict[int, dict[str, Tally]] = {}
+
+    def broken(self, reason: str) -> None:
+        """The load file itself is at fault."""
+        self._write({"broken": reason})
+
+    def seconds(self, tallies: dict[int, Tally]) -> None:
+        """Finished seconds of all processes together."""
+        for second, tally in tallies.items():
+            self._write({"second": tally.as_second(second)})
+
+    def collect(self, worker: str, tallies: dict[int, Tally], workers: set[str]) -> None:
+        """Take the finished seconds of one worker; write those that every worker has reported."""
+        for second, tally in tallies.items():
+            self._parts.setdefault(second, {})[worker] = tally
+        for second in sorted(self._parts):
+            if workers <= self._parts[second].keys():
+                self._write_parts(second)
+
+    def rest(self) -> None:
+        """At the end: what only some workers reported."""
+        for second in sorted(self._parts):
+            self._write_parts(second)
+
+    def _write_parts(self, second: int) -> None:
+        whole = Tally()
+        for part in self._parts.pop(second).values():
+            whole.add(part)
+        self.seconds({second: whole})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(line) + "\n")
+
+
+@dataclass
+class LoadState:
+    """What one Locust process knows: its arrivals, and what it was told by whoever started it."""
+
+    seconds: Seconds
+    give_up: Callable[[str], None]
+    all_users: int = 1
+    tokens: dict[str, list[str]] = field(default_factory=dict)
+    users_here: int = 0
+    stopping: bool = False
+
+    def learn(self, told: dict[str, Any]) -> None:
+        """Take over tokens and the number of users of the whole load."""
+        self.tokens.update(told.get("tokens", {}))
+        self.all_users = told.get("all_users", self.all_users)
+
+    def told(self) -> dict[str, Any]:
+        """What a worker has to learn."""
+        return {"tokens": self.tokens, "all_users": self.all_users}
+
+
+class Call:
+    """One arrival on its way: sends the one request it stands for."""
+
+    def __init__(self, user: ArrivalUser, due: float, name: str) -> None:
+        self._user = user
+        self._due = due
+        self.name = name
+        self.used = False
+
+    def get(self, path: str, **options: Any) -> FastResponse:
+        """Send a GET; see `request`."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> FastResponse:
+        """Send a POST; see `request`."""
+        return self.request("POST", path, **options)
+
+    def patch(self, path: str, **options: Any) -> FastResponse:
+        """Send a PATCH; see `request`."""
+        return self.request("PATCH", path, **options)
+
+    def put(self, path: str, **options: Any) -> FastResponse:
+        """Send a PUT; see `request`."""
+        return self.request("PUT", path, **options)
+
+    def delete(self, path: str, **options: Any) -> FastResponse:
+        """Send a DELETE; see `request`."""
+        return self.request("DELETE", path, **options)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        as_: str | None = None,
+        name: str | None = None,
+        json: Any = None,
+        headers: dict[str, str] | None = None,
+    ) -> FastResponse:
+        """Send the request of this arrival.
+
+        Args:
+            method: the HTTP method.
+            path: path and query, below the host.
+            as_: identity of the system file whose token is sent; None for no token.
+            name: counts the request under another operation than the one of `@arrival`.
+            json: the body.
+            headers: more headers.
+
+        Raises:
+            RuntimeError: a second request in one arrival, which could have no time at which it was due.
+        """
+        if self.used:
+            raise RuntimeError(f"{self.name}: one arrival is one request, found a second: {method} {path}")
+        self.used = True
+        self.name = name or self.name
+        token = {"Authorization": f"Bearer {self._user.token(as_)}"} if as_ else {}
+        tally = self._user.seconds.of(self._due)
+        tally.sent += 1
+        tally.lag_ms = max(tally.lag_ms, (_now() - self._due) * 1000)
+        with self._user.client.request(
+            method, path, name=self.name, json=json, headers={**token, **(headers or {})}, catch_response=True
+        ) as response:
+            latency_ms = (_now() - self._due) * 1000
+            response.request_meta["response_time"] = latency_ms
+            response.request_meta["start_time"] = self._due
+        status = str(response.status_code or "error")
+        tally.by_name.setdefault(self.name, Counter())[status] += 1
+        tally.latencies_ms.append(latency_ms)
+        return cast("FastResponse", response)
+
+
+class ArrivalUser(FastHttpUser):
+    """A Poisson arrival process: `--arrivals-per-s` divided by the number of users."""
+
+    abstract = True
+    max_in_flight = 50
+    """Arrivals of one user that may wait for an answer at once; one more is dropped, and counted."""
+    timeout_s = 5.0
+    """How long an answer is waited for; then the arrival counts as `error`."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.concurrency = self.max_in_flight
+        self.network_timeout = self.connection_timeout = self.timeout_s
+        super().__init__(environment)
+        self._load = _load_of(environment)
+        self.index = self._load.users_here
+        self._load.users_here += 1
+        options = _options(environment)
+        # Every user of every process needs randomness of its own, the same in every run of the same seed.
+        worker = getattr(environment.runner, "worker_index", 0)
+        self.random = random.Random(f"{options.load_seed}/{worker}/{self.index}")
+        self._rate = options.arrivals_per_s / self._load.all_users
+        self._operations = _operations(type(self))
+        self._pool = Pool(self.max_in_flight)
+
+    @property
+    def seconds(self) -> Seconds:
+        """Where this user counts."""
+        return self._load.seconds
+
+    def token(self, identity: str) -> str:
+        """A bearer token; of an identity with many people, always the same one for one user.
+
+        Raises:
+            RuntimeError: no token of this identity was handed over.
+        """
+        tokens = self._load.tokens.get(identity)
+        if not tokens:
+            known = ", ".join(sorted(self._load.tokens)) or "none"
+            raise RuntimeError(f"no token for the identity '{identity}'; tokens were handed over for: {known}")
+        return str(tokens[self.index % len(tokens)])
+
+    @task
+    def arrivals(self) -> None:
+        """Offer arrivals for ever, each at its own time."""
+        due = _now()
+        while True:
+            due += self.random.expovariate(self._rate)
+            gevent.sleep(max(0.0, due - _now()))
+            self._arrive(due)
+
+    def _arrive(self, due: float) -> None:
+        planned, operation = self.random.choices(*self._operations)[0]
+        tally = self.seconds.of(due)
+        tally.offered += 1
+        if self._pool.full():
+            tally.dropped += 1
+            return
+        tally.pending += 1
+        self._pool.spawn(self._perform, operation, Call(self, due, planned.name), tally)
+
+    def _perform(self, operation: Operation, call: Call, tally: Tally) -> None:
+        try:
+            operation(self, call)
+            if not call.used:
+                raise RuntimeError(f"{call.name}: the operation sent no request")
+        except Exception as error:
+            # A fault of the load file says nothing about the system: end loudly instead of counting it.
+            self._load.give_up(f"{call.name}: {type(error).__name__}: {error}")
+        finally:
+            tally.pending -= 1
+
+
+def _operations(user_class: type[ArrivalUser]) -> tuple[list[tuple[_Planned, Operation]], list[float]]:
+    marked = [
+        (member.__dict__["_tocsin_arrival"], member)
+        for kind in reversed(user_class.__mro__)
+        for member in vars(kind).values()
+        if callable(member) and "_tocsin_arrival" in getattr(member, "__dict__", {})
+    ]
+    if not marked:
+        raise RuntimeError(f"{user_class.__name__} has no operation: mark methods with @arrival")
+    return marked, [planned.weight for planned, _ in marked]
+
+
+def _options(environment: Environment) -> Namespace:
+    assert environment.parsed_options is not None
+    return cast("Namespace", environment.parsed_options)
+
+
+def _load_of(environment: Environment) -> LoadState:
+    return cast("LoadState", environment.__dict__["tocsin_load"])
+
+
+def _arguments(parser: LocustArgumentParser) -> None:
+    group = parser.add_argument_group("Tocsin options")
+    group.add_argument(
+        "--arrivals-per-s", type=float, default=1.0, help="requests offered per second by all users together"
+    )
+    group.add_argument("--load-seed", type=int, default=0, help="seed of all arrivals")
+    group.add_argument("--seconds-fd", type=int, default=-1, help="file descriptor for one JSON line a second")
+    group.add_argument(
+        "--tokens",
+        choices=("none", "stdin"),
+        default="none",
+        help="`stdin`: lines of JSON, identity -> list of bearer tokens; the end of file ends the load",
+    )
+
+
+def _on(hook: Any, listener: Callable[..., None]) -> None:
+    hook.add_listener(listener)
+
+
+def _begin(environment: Environment, runner: Runner, **_: Any) -> None:
+    if isinstance(runner, WorkerRunner):
+        _begin_worker(environment, runner)
+    else:
+        _begin_main(environment, runner)
+
+
+def _begin_worker(environment: Environment, runner: WorkerRunner) -> None:
+    """One of several processes that send: reports to the master and learns from it."""
+    state = LoadState(Seconds(), give_up=lambda reason: runner.send_message("tocsin_broken", {"reason": reason}))
+    environment.__dict__["tocsin_load"] = state
+    runner.register_message("tocsin_learn", lambda message, **_: state.learn(message.data))
+
+    def report(data: dict[str, Any], **_: Any) -> None:
+        tallies = state.seconds.take(everything=state.stopping)
+        data["tocsin_seconds"] = {str(second): tally.to_wire() for second, tally in tallies.items()}
+
+    _on(environment.events.report_to_master, report)
+
+
+def _begin_main(environment: Environment, runner: Runner) -> None:
+    """The process that was started: the only one, or the master of the workers."""
+    options = _options(environment)
+    output = Output(options.seconds_fd)
+
+    def give_up(reason: str) -> None:
+        output.broken(reason)
+        sys.stderr.write(f"{reason}\n")
+        gevent.spawn(runner.quit)
+
+    state = LoadState(Seconds(), give_up, all_users=max(1, options.num_users or 1))
+    environment.__dict__["tocsin_load"] = state
+    if isinstance(runner, MasterRunner):
+        _listen_to_workers(runner, output, give_up)
+    else:
+        gevent.spawn(_write_every_second, state.seconds, output)
+    if options.tokens == "stdin":
+        state.tokens.update(json.loads(sys.stdin.readline()))
+        gevent.spawn(_follow_parent, runner, state)
+
+    def last_words(**_: Any) -> None:
+        output.seconds(state.seconds.take(everything=True))
+        output.rest()
+
+    _on(environment.events.quitting, last_words)
+
+
+def _listen_to_workers(runner: MasterRunner, output: Output, give_up: Callable[[str], None]) -> None:
+    runner.register_message("tocsin_broken", lambda message, **_: give_up(message.data["reason"]))
+
+    def collect(client_id: str, data: dict[str, Any], **_: Any) -> None:
+        tallies = {int(at): Tally.from_wire(wire) for at, wire in data.get("tocsin_seconds", {}).items()}
+        output.collect(client_id, tallies, set(runner.clients.keys()))
+
+    def teach(**_: Any) -> None:
+        runner.send_message("tocsin_learn", _load_of(runner.environment).told())
+
+    _on(runner.environment.events.worker_report, collect)
+    _on(runner.environment.events.worker_connect, teach)
+
+
+def _write_every_second(seconds: Seconds, output: Output) -> None:
+    while True:
+        gevent.sleep(0.25)
+        output.seconds(seconds.take())
+
+
+def _follow_parent(runner: Runner, state: LoadState) -> None:
+    """New tokens before the old ones expire; the end of file when the parent is gone."""
+    with FileObject(os.dup(0), "r") as lines:
+        for line in lines:
+            state.tokens.update(json.loads(line))
+            if isinstance(runner, MasterRunner):
+                runner.send_message("tocsin_learn", state.told())
+    runner.quit()
+
+
+def _started(environment: Environment, **_: Any) -> None:
+    state = _load_of(environment)
+    state.seconds.begin()
+    if isinstance(environment.runner, MasterRunner):
+        environment.runner.send_message("tocsin_learn", state.told())
+
+
+def _stopping(environment: Environment, **_: Any) -> None:
+    _load_of(environment).stopping = True
+
+
+_on(events.init_command_line_parser, _arguments)
+_on(events.init, _begin)
+_on(events.test_start, _started)
+_on(events.test_stop, _stopping)

@@ -1,0 +1,53 @@
+"""Probes for steady-state hypotheses: plain Chaos Toolkit functions that work in a drill and under `chaos run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tocsin.alarms.deploy import describe_alarms
+from tocsin.errors import InvalidInput, NotFound, TargetError, near_match
+from tocsin.faults.session import target_of
+from tocsin.loader import load_system
+from tocsin.project import find_root
+from tocsin.resolve import resolve_base_url
+
+Configuration = Mapping[str, Any]
+
+
+def endpoint_status(system: str, path: str, timeout_s: float = 10.0, configuration: Configuration | None = None) -> int:
+    """Status code of an unauthenticated GET.
+
+    Raises:
+        TargetError: no answer within `timeout_s`.
+    """
+    loaded = load_system(find_root(Path.cwd()), system)
+    url = resolve_base_url(loaded.endpoint, target_of(configuration)) + path
+    try:
+        return httpx.get(url, timeout=timeout_s).status_code
+    except httpx.HTTPError as error:
+        raise TargetError(f"expected an answer from {path}, found {type(error).__name__}: {error}") from error
+
+
+def alarm_state(system: str, alarm: str, configuration: Configuration | None = None) -> str:
+    """State of an alarm of the system file: OK, ALARM or INSUFFICIENT_DATA.
+
+    Raises:
+        InvalidInput: the system file has no such alarm.
+        NotFound: the target has no such alarm.
+    """
+    loaded = load_system(find_root(Path.cwd()), system)
+    if alarm not in loaded.alarms:
+        raise InvalidInput(f"expected an alarm of {system}, found '{alarm}'. {near_match(alarm, loaded.alarms)}")
+    wanted = loaded.alarms[alarm]
+    described = describe_alarms([wanted], target_of(configuration))
+    name = wanted.cloudwatch.alarm_name
+    if name not in described:
+        raise NotFound(f"expected the alarm {name} in the target, found none of that name")
+    return str(described[name]["StateValue"])
+
+
+__all__ = ["alarm_state", "endpoint_status"]

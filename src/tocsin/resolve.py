@@ -1,0 +1,133 @@
+"""From the names in a system file to what they are in a target: ids, ARNs and URLs, read through the AWS API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from tocsin.errors import InvalidInput, NotFound, near_match
+from tocsin.model.system import (
+    Endpoint,
+    HttpApiLookup,
+    Lookup,
+    System,
+    TopicLookup,
+    UserPoolClientLookup,
+    UserPoolLookup,
+)
+from tocsin.target import Target, aws_errors
+
+_PLACEHOLDER = re.compile(r"\$\{([a-z_]+)\}")
+
+
+def resolve_system(system: System, target: Target) -> System:
+    """The system with every `${name}` in its alarms replaced by what it is in this target.
+
+    Raises:
+        InvalidInput: a placeholder that no lookup defines.
+        NotFound: a lookup finds nothing.
+        TargetError: AWS did not answer.
+    """
+    values = {name: _look_up(lookup, target) for name, lookup in system.lookups.items()}
+    values |= {"account": target.account or "", "region": target.region}
+    alarms = {name: alarm.model_dump(mode="json", by_alias=True) for name, alarm in system.alarms.items()}
+    resolved = _substitute(alarms, values)
+    return System.model_validate({**system.model_dump(mode="json", by_alias=True), "alarms": resolved})
+
+
+def check_placeholders(system: System) -> None:
+    """Whether every `${name}` of the alarms is defined, without asking a target.
+
+    Raises:
+        InvalidInput: one is not.
+    """
+    known = dict.fromkeys([*system.lookups, "account", "region"], "")
+    for alarm in system.alarms.values():
+        _substitute(alarm.model_dump(mode="json", by_alias=True), known)
+
+
+def resolve_base_url(endpoint: Endpoint, target: Target) -> str:
+    """The URL that callers of the system use, without a slash at its end.
+
+    Raises:
+        NotFound: no HTTP API of that name.
+    """
+    if endpoint.url is not None:
+        return endpoint.url.rstrip("/")
+    return str(_http_api(endpoint.http_api or "", target)["ApiEndpoint"]).rstrip("/")
+
+
+def _look_up(lookup: Lookup, target: Target) -> str:
+    match lookup:
+        case HttpApiLookup(http_api=name):
+            return str(_http_api(name, target)["ApiId"])
+        case UserPoolLookup(user_pool=name):
+            return user_pool_id(name, target)
+        case UserPoolClientLookup(user_pool=pool, client=client):
+            return user_pool_client_id(user_pool_id(pool, target), client, target)
+        case TopicLookup(topic=name):
+            return _topic_arn(name, target)
+        case _:
+            assert_never(lookup)
+
+
+def _http_api(name: str, target: Target) -> Mapping[str, Any]:
+    with aws_errors("listing HTTP APIs"):
+        pages = target.client("apigatewayv2").get_paginator("get_apis").paginate()
+        apis = [api for page in pages for api in page["Items"]]
+    found: Mapping[str, Any] = _only("HTTP API", name, {api["Name"]: api for api in apis})
+    return found
+
+
+def user_pool_id(name: str, target: Target) -> str:
+    """Id of the Cognito user pool of that name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    with aws_errors("listing user pools"):
+        pages = target.client("cognito-idp").get_paginator("list_user_pools").paginate(MaxResults=60)
+        pools = {pool["Name"]: pool["Id"] for page in pages for pool in page["UserPools"]}
+    return str(_only("Cognito user pool", name, pools))
+
+
+def user_pool_client_id(pool_id: str, name: str, target: Target) -> str:
+    """Id of the app client of that name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    with aws_errors("listing app clients"):
+        pages = target.client("cognito-idp").get_paginator("list_user_pool_clients").paginate(UserPoolId=pool_id)
+        clients = {c["ClientName"]: c["ClientId"] for page in pages for c in page["UserPoolClients"]}
+    return str(_only("app client", name, clients))
+
+
+def _topic_arn(name: str, target: Target) -> str:
+    with aws_errors("listing SNS topics"):
+        pages = target.client("sns").get_paginator("list_topics").paginate()
+        arns = [topic["TopicArn"] for page in pages for topic in page["Topics"]]
+    return str(_only("SNS topic", name, {arn.rsplit(":", 1)[1]: arn for arn in arns}))
+
+
+def _only(what: str, name: str, found: Mapping[str, Any]) -> Any:
+    if name not in found:
+        raise NotFound(f"expected the {what} '{name}', found none of that name. {near_match(name, found)}")
+    return found[name]
+
+
+def _substitute(value: Any, values: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _substitute(item, values) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_substitute(item, values) for item in value]
+    if isinstance(value, str):
+        return _PLACEHOLDER.sub(lambda match: _value(match[1], values), value)
+    return value
+
+
+def _value(name: str, values: Mapping[str, str]) -> str:
+    if name not in values:
+        raise InvalidInput(f"expected '${{{name}}}' to be one of the system's lookups. {near_match(name, values)}")
+    return values[name]
