@@ -43,6 +43,7 @@ class Reason(StrEnum):
     CANARY_FAILED = "canary_failed"
     CONTRACT_BROKEN = "contract_broken"
     TOO_MANY_ERRORS = "too_many_errors"
+    TOO_SLOW = "too_slow"
     UNDOCUMENTED_ANSWER = "undocumented_answer"
     NOT_RECOVERED = "not_recovered"
     HYPOTHESIS_NOT_MET = "hypothesis_not_met"

@@ -1,0 +1,316 @@
+"""A history, indexed by the questions that checkers and reports ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TypeVar
+
+from tocsin.errors import InvalidInput
+from tocsin.model.events import (
+    Act,
+    ActEnded,
+    ActStarted,
+    AlarmChanged,
+    AlarmSeen,
+    AlarmsPolled,
+    DrillStarted,
+    Event,
+    FaultChanged,
+    FaultStage,
+    LoadSecond,
+    Stopped,
+)
+from tocsin.model.experiment import Expect, Experiment
+from tocsin.model.system import AlarmState, System
+
+E = TypeVar("E")
+
+LONGEST_SILENCE_S = 60.0
+"""Production seconds that may pass between two reports of the alarm watcher: CloudWatch's own resolution."""
+LONGEST_SILENCE_WALL_S = 2.0
+"""Wall seconds on top of it: a busy machine is not a dead watcher."""
+
+SETTLING_WALL_S = 1.0
+"""Wall seconds after a transition in which a polled state may still be the old one."""
+
+CLOSING = (FaultStage.VERIFIED, FaultStage.DRIFTED, FaultStage.UNDO_FAILED)
+"""Stages that say how the undo of a fault ended."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of wall-clock time, both ends included."""
+
+    start: float
+    end: float
+
+    def holds(self, start: float, end: float | None = None) -> bool:
+        """Whether an instant, or all of `start` to `end`, lies inside."""
+        return self.start <= start and (start if end is None else end) <= self.end
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All events of one drill in the order of their time, and what follows from them.
+
+    Every time is wall-clock epoch seconds; `production` turns a difference into production seconds.
+    """
+
+    events: Sequence[Event]
+    started: DrillStarted
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Timeline:
+        """Index a history.
+
+        Raises:
+            InvalidInput: there is no `drill_started` event, so nobody knows what was expected.
+        """
+        ordered = tuple(sorted(events, key=lambda event: event.at))
+        started = next((event for event in ordered if isinstance(event, DrillStarted)), None)
+        if started is None:
+            raise InvalidInput(
+                "expected a history that holds 'drill_started', found none: "
+                "the drill ended before it began. Run it again."
+            )
+        return cls(events=ordered, started=started)
+
+    # -- what was planned ---------------------------------------------------------------------------
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment that was run."""
+        return self.started.experiment
+
+    @property
+    def expect(self) -> Expect:
+        """What it says must be seen."""
+        return self.started.experiment.extension.expect
+
+    @property
+    def system(self) -> System:
+        """The system under test."""
+        return self.started.system
+
+    # -- time ---------------------------------------------------------------------------------------
+
+    @property
+    def scale(self) -> float:
+        """Production seconds per wall second."""
+        return self.started.scale
+
+    def production(self, wall_s: float) -> float:
+        """Production seconds of a wall-clock difference."""
+        return wall_s * self.scale
+
+    def wall(self, production_s: float) -> float:
+        """Wall seconds of a production duration."""
+        return production_s / self.scale
+
+    @cached_property
+    def start(self) -> float:
+        """When the drill began."""
+        return self.started.at
+
+    @cached_property
+    def end(self) -> float:
+        """When the last event was written."""
+        return self.events[-1].at
+
+    # -- events -------------------------------------------------------------------------------------
+
+    def of_kind(self, kind: type[E]) -> tuple[E, ...]:
+        """All events of one type, in the order of their time."""
+        return tuple(event for event in self.events if isinstance(event, kind))
+
+    @cached_property
+    def stopped(self) -> Stopped | None:
+        """The first event that ended the drill early."""
+        return next(iter(self.of_kind(Stopped)), None)
+
+    @cached_property
+    def acts(self) -> dict[Act, Span]:
+        """When each act ran; one that never ended runs to the last event."""
+        spans: dict[Act, Span] = {}
+        ends = {event.act: event.at for event in self.of_kind(ActEnded)}
+        for event in self.of_kind(ActStarted):
+            spans.setdefault(event.act, Span(event.at, ends.get(event.act, self.end)))
+        return spans
+
+    @cached_property
+    def ended_acts(self) -> frozenset[Act]:
+        """Acts that were begun and brought to their end."""
+        return frozenset(event.act for event in self.of_kind(ActEnded)) & frozenset(self.acts)
+
+    # -- the fault ----------------------------------------------------------------------------------
+
+    @cached_property
+    def fault_changes(self) -> tuple[FaultChanged, ...]:
+        """Every stage of every fault."""
+        return self.of_kind(FaultChanged)
+
+    @cached_property
+    def entries(self) -> dict[str, str]:
+        """Ledger entry -> name of its fault, in the order of injection."""
+        return {event.entry: event.fault for event in self.fault_changes}
+
+    def first_stage(self, stage: FaultStage) -> float | None:
+        """When the first fault reached `stage`."""
+        return next((event.at for event in self.fault_changes if event.stage == stage), None)
+
+    @cached_property
+    def requested(self) -> float | None:
+        """When the first injection was about to be made."""
+        return self.first_stage(FaultStage.REQUESTED)
+
+    @cached_property
+    def accepted(self) -> float | None:
+        """When the first injection was accepted by the API: deadlines count from here."""
+        return self.first_stage(FaultStage.ACCEPTED)
+
+    @cached_property
+    def effective(self) -> float | None:
+        """When evidence of a change was first seen."""
+        return self.first_stage(FaultStage.EFFECTIVE)
+
+    @cached_property
+    def undo_requested(self) -> float | None:
+        """When the first undo was about to be made."""
+        return self.first_stage(FaultStage.UNDO_REQUESTED)
+
+    def closing(self, entry: str) -> FaultChanged | None:
+        """How the undo of one ledger entry ended: its last closing stage."""
+        ends = [event for event in self.fault_changes if event.entry == entry and event.stage in CLOSING]
+        return ends[-1] if ends else None
+
+    @cached_property
+    def verified(self) -> float | None:
+        """When the last fault was read back as undone; None while any of them is not."""
+        closings = [self.closing(entry) for entry in self.entries]
+        times = [end.at for end in closings if end is not None and end.stage == FaultStage.VERIFIED]
+        return max(times) if times and len(times) == len(closings) else None
+
+    @cached_property
+    def fault_end(self) -> float:
+        """When the fault began to go away: the undo was requested, or the last event."""
+        return self.undo_requested if self.undo_requested is not None else self.end
+
+    # -- alarms -------------------------------------------------------------------------------------
+
+    def alarm_changes(self, alarm: str) -> tuple[AlarmChanged, ...]:
+        """All transitions of one alarm."""
+        return tuple(event for event in self.of_kind(AlarmChanged) if event.alarm == alarm)
+
+    def rings(self, alarm: str, after: float, until: float | None = None) -> tuple[AlarmChanged, ...]:
+        """Transitions to ALARM strictly after an instant."""
+        return tuple(
+            event
+            for event in self.alarm_changes(alarm)
+            if event.after == "ALARM" and event.at > after and (until is None or event.at <= until)
+        )
+
+    @cached_property
+    def first_seen(self) -> dict[str, AlarmSeen]:
+        """The first reading of each alarm."""
+        seen: dict[str, AlarmSeen] = {}
+        for event in self.of_kind(AlarmSeen):
+            seen.setdefault(event.alarm, event)
+        return seen
+
+    @cached_property
+    def _statements(self) -> dict[str, tuple[tuple[float, AlarmState], ...]]:
+        said: dict[str, list[tuple[float, AlarmState]]] = {}
+        changed_at: dict[str, float] = {}
+        for event in self.events:
+            if isinstance(event, AlarmSeen):
+                said.setdefault(event.alarm, []).append((event.at, event.state))
+            elif isinstance(event, AlarmChanged):
+                changed_at[event.alarm] = event.at
+                said.setdefault(event.alarm, []).append((event.at, event.after))
+            elif isinstance(event, AlarmsPolled):
+                for alarm, state in event.states.items():
+                    # The answer to a poll may be older than a transition that was stamped while it travelled.
+                    if event.at - changed_at.get(alarm, float("-inf")) > SETTLING_WALL_S:
+                        said.setdefault(alarm, []).append((event.at, state))
+        return {alarm: tuple(states) for alarm, states in said.items()}
+
+    def alarm_states(self, alarm: str) -> tuple[tuple[float, AlarmState], ...]:
+        """Every statement about an alarm's state, by reading, transition or poll, in the order of time."""
+        return self._statements.get(alarm, ())
+
+    @cached_property
+    def _looks(self) -> dict[str, tuple[float, ...]]:
+        looks: dict[str, list[float]] = {}
+        for event in self.events:
+            if isinstance(event, AlarmSeen):
+                looks.setdefault(event.alarm, []).append(event.at)
+            elif isinstance(event, AlarmsPolled):
+                for alarm in event.states:
+                    looks.setdefault(alarm, []).append(event.at)
+        return {alarm: tuple(times) for alarm, times in looks.items()}
+
+    def state_at(self, alarm: str, at: float) -> AlarmState | None:
+        """The alarm's state at an instant; None before it was first seen."""
+        state: AlarmState | None = None
+        for when, found in self.alarm_states(alarm):
+            if when > at:
+                break
+            state = found
+        return state
+
+    def in_alarm(self, alarm: str, after: float, until: float) -> float | None:
+        """First instant in (after, until] at which anything says that the alarm is in ALARM.
+
+        Polled states count too, so that a transition missing from the history is not read as silence.
+        """
+        return next((at for at, state in self.alarm_states(alarm) if state == "ALARM" and after < at <= until), None)
+
+    def rang_before_fault(self, alarm: str) -> float | None:
+        """When the alarm was in ALARM at any time from the first look at it to the injection."""
+        if self.accepted is None:
+            return None
+        return self.in_alarm(alarm, after=float("-inf"), until=self.accepted)
+
+    def watch_gap(self, alarm: str, start: float, end: float) -> float:
+        """The longest time (production seconds) in a window for which nobody looked at the alarm."""
+        marks = [start, *(at for at in self._looks.get(alarm, ()) if start <= at <= end), end]
+        return self.production(max(later - earlier for earlier, later in pairwise(marks)))
+
+    def watched(self, alarm: str, start: float, end: float) -> bool:
+        """Whether the watcher looked often enough from `start` to `end` to have seen anything there was."""
+        longest = LONGEST_SILENCE_S + self.production(LONGEST_SILENCE_WALL_S)
+        seen = any(at <= end for at in self._looks.get(alarm, ()))
+        return seen and self.watch_gap(alarm, start, end) <= longest
+
+    # -- load ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def load(self) -> tuple[LoadSecond, ...]:
+        """Every second of load."""
+        return self.of_kind(LoadSecond)
+
+    def load_within(self, start: float, end: float) -> tuple[LoadSecond, ...]:
+        """Seconds of load that lie wholly between two instants."""
+        return tuple(second for second in self.load if start <= second.at and second.at + 1 <= end)
+
+    @cached_property
+    def baseline_load(self) -> tuple[LoadSecond, ...]:
+        """Seconds of the baseline act, all of them before the injection was requested."""
+        span = self.acts.get(Act.BASELINE)
+        if span is None:
+            return ()
+        end = span.end if self.requested is None else min(span.end, self.requested)
+        return self.load_within(span.start, end)
+
+    @cached_property
+    def fault_load(self) -> tuple[LoadSecond, ...]:
+        """Seconds from the accepted injection to the request of its undo."""
+        return () if self.accepted is None else self.load_within(self.accepted, self.fault_end)
+
+    @cached_property
+    def recovery_load(self) -> tuple[LoadSecond, ...]:
+        """Seconds after the undo was verified."""
+        return () if self.verified is None else self.load_within(self.verified, self.end + 1)
