@@ -1,0 +1,1 @@
+"""The functions of leave & attendance, one handler an endpoint."""
