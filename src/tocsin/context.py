@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tocsin.errors import Interrupted
-from tocsin.history import Recorder
+from tocsin.history import History
 from tocsin.model.experiment import Experiment
 from tocsin.model.system import System
 from tocsin.target import Target
@@ -51,7 +51,7 @@ class RunContext:
     experiment: Experiment
     system: System
     target: Target
-    history: Recorder
+    history: History
     base_url: str
     seed: int
     stop: StopRequest = field(default_factory=StopRequest)

@@ -15,7 +15,7 @@ from tocsin.alarms.deploy import definition_drift, describe_alarms
 from tocsin.context import RunContext
 from tocsin.errors import TargetError
 from tocsin.model.events import AlarmChanged, AlarmNotified, AlarmSeen, AlarmsPolled
-from tocsin.model.system import Alarm, AlarmState, CompositeAlarm
+from tocsin.model.system import Alarm, AlarmState, CompositeAlarm, MetricRef
 from tocsin.target import aws_errors
 
 _POLL_PRODUCTION_S = 15.0
@@ -149,32 +149,17 @@ class AlarmWatcher(ThreadActor):
         """Whether CloudWatch knows every metric of the alarm; it lists those with data in the last two weeks."""
         if isinstance(alarm.cloudwatch, CompositeAlarm):
             return None
-        definition = alarm.cloudwatch
-        metrics = (
-            [(definition.namespace, definition.metric_name, definition.dimensions)] if definition.metric_name else []
-        )
-        metrics += [
-            (
-                query.metric_stat.metric.namespace,
-                query.metric_stat.metric.metric_name,
-                query.metric_stat.metric.dimensions,
-            )
-            for query in definition.metrics
-            if query.metric_stat is not None
-        ]
-        return all(
-            self._is_listed(str(namespace), name, {d.name: d.value for d in dimensions})
-            for namespace, name, dimensions in metrics
-        )
+        return all(self._is_listed(metric) for metric in alarm.cloudwatch.metric_refs)
 
-    def _is_listed(self, namespace: str, name: str, dimensions: Mapping[str, str]) -> bool:
-        with aws_errors(f"listing the metric {name}"):
+    def _is_listed(self, metric: MetricRef) -> bool:
+        dimensions = {dimension.name: dimension.value for dimension in metric.dimensions}
+        with aws_errors(f"listing the metric {metric.metric_name}"):
             answer = self._cloudwatch.list_metrics(
-                Namespace=namespace,
-                MetricName=name,
-                Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
+                Namespace=metric.namespace,
+                MetricName=metric.metric_name,
+                Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
             )
-        return any({d["Name"]: d["Value"] for d in m["Dimensions"]} == dimensions for m in answer["Metrics"])
+        return any({d["Name"]: d["Value"] for d in listed["Dimensions"]} == dimensions for listed in answer["Metrics"])
 
 
 class Pager:

@@ -1,0 +1,307 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+
+from tocsin import __version__
+from tocsin.errors import TocsinError
+
+P = ParamSpec("P")
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+_TARGET = click.option(
+    "--target", "target_name", default="sandbox", show_default=True, help="`sandbox`, or a target of tocsin.toml."
+)
+_OUT = click.option(
+    "--out", type=click.Path(path_type=Path), help="New directory for the reports.  [default: .tocsin/runs/<time>]"
+)
+_SCALE = click.option(
+    "--time-scale",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(min=1, max=600),
+    help="How much faster the sandbox's clock runs. Request latency is never scaled.",
+)
+
+
+def _one_message(command: Callable[P, int | None]) -> Callable[P, None]:
+    """Show our own errors as one message, and leave with the command's exit code."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = command(*args, **kwargs)
+        except TocsinError as error:
+            click.echo(f"tocsin: {error}", err=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("tocsin: interrupted", err=True)
+            sys.exit(4)
+        sys.exit(code or 0)
+
+    return run
+
+
+def _root() -> Path:
+    from tocsin.project import find_root
+
+    return find_root(Path.cwd())
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="tocsin")
+def main() -> None:
+    """Break a system on purpose; prove that the bell rings and the rollback works.
+
+    \b
+    A first drill on the embedded sandbox, with no account:
+      tocsin run experiments/leave-attendance/throttle-rds-proxy.yaml
+
+    \b
+    Exit codes of every command:
+      0 pass   1 fail   2 invalid input   3 unknown   4 refused or stopped by a guard   5 residue left
+    """
+
+
+@main.command()
+@_PATHS
+@_TARGET
+@_OUT
+@_SCALE
+@click.option("--seed", type=int, help="Repeat a run: arrivals and generated cases come from this number.")
+@_one_message
+def run(paths: tuple[Path, ...], target_name: str, out: Path | None, time_scale: float, seed: int | None) -> int:
+    """Drill experiments: files, or directories of them.
+
+    A drill has four acts: preflight touches nothing; baseline watches the healthy system under load; fault breaks it
+    and waits for the bells; recovery undoes it and waits until everything is as before. Ctrl-C at any time undoes,
+    verifies and reports. If no sandbox is running, one is started and stopped again.
+
+    \b
+    Examples:
+      tocsin run experiments/leave-attendance
+      tocsin run experiments/leave-attendance/bad-release.yaml --out game-day
+      tocsin run experiments/leave-attendance --target staging
+    """
+    from rich.console import Console
+
+    from tocsin.progress import Progress
+    from tocsin.run import RunOptions, run_experiments
+
+    console = Console(highlight=False, soft_wrap=True)
+    progress = Progress(console)
+    options = RunOptions(
+        root=_root(),
+        target=target_name,
+        out=out,
+        seed=seed,
+        time_scale=time_scale,
+        listener=progress.see,
+        note=progress.note,
+    )
+    with progress.showing():
+        result, directory = run_experiments(paths, options)
+    _tell(progress, console, result, directory)
+    return result.exit_code
+
+
+def _tell(progress: Any, console: Any, result: Any, directory: Path) -> None:
+    console.print()
+    for verdict in result.drills:
+        progress.verdict(verdict)
+    console.print()
+    console.print(f"  verdict   {result.outcome.value}  (exit code {result.exit_code})", style="bold")
+    for verdict in result.drills:
+        console.print(f"  report    {directory / verdict.experiment / 'report.html'}")
+    console.print(f"  summary   {directory / 'summary.md'}")
+    if result.exit_code == 5:
+        console.print("  A fault is still in place: call `tocsin recover`.", style="bold red")
+
+
+@main.command()
+@click.argument("system")
+@_TARGET
+@_OUT
+@_SCALE
+@_one_message
+def smoke(system: str, target_name: str, out: Path | None, time_scale: float) -> int:
+    """Check a system after a deploy, without breaking anything.
+
+    Runs every canary once and the contract strictly, and looks whether an alarm rings. Takes well under two minutes.
+
+    \b
+    Example:
+      tocsin smoke leave-attendance --target staging
+    """
+    from rich.console import Console
+
+    from tocsin.run import RunOptions
+    from tocsin.smoke import run_smoke
+
+    console = Console(highlight=False, soft_wrap=True)
+    options = RunOptions(
+        root=_root(),
+        target=target_name,
+        out=out,
+        time_scale=time_scale,
+        note=lambda text: console.print(f"  {text}", style="dim"),
+    )
+    return run_smoke(system, options, lambda text, ok: console.print(f"  {text}", style="green" if ok else "bold red"))
+
+
+@main.command()
+@_PATHS
+@_one_message
+def validate(paths: tuple[Path, ...]) -> int:
+    """Check experiments without touching a target.
+
+    Checks YAML, the `tocsin` block, the system and everything it names, faults and their arguments, and that Chaos
+    Toolkit accepts the file. Every problem of every file is listed.
+    """
+    from tocsin.actors.injector import quiet_chaos_toolkit
+    from tocsin.errors import InvalidInput
+    from tocsin.loader import find_experiments
+    from tocsin.validation import plan_experiment
+
+    quiet_chaos_toolkit()
+    root, problems = _root(), 0
+    files = find_experiments(paths)
+    for file in files:
+        try:
+            plan_experiment(root, file)
+        except InvalidInput as error:
+            problems += 1
+            click.echo(f"{error}", err=True)
+    click.echo(f"{len(files) - problems} of {len(files)} experiments are valid")
+    return 2 if problems else 0
+
+
+@main.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@_one_message
+def report(directory: Path) -> int:
+    """Judge a run again from its history alone, and write all reports again.
+
+    Needs no target: the history is the only record of what happened.
+    """
+    from rich.console import Console
+
+    from tocsin.progress import Progress
+    from tocsin.run import report_again
+
+    console = Console(highlight=False, soft_wrap=True)
+    result = report_again(directory)
+    _tell(Progress(console), console, result, directory)
+    return result.exit_code
+
+
+@main.command()
+@_TARGET
+@_one_message
+def recover(target_name: str) -> int:
+    """Undo every fault that a dead run left behind, and verify it.
+
+    Reads the ledger, undoes the latest fault first, reads each state back. May be called as often as you like.
+    """
+    from tocsin.recovery import recover_target
+
+    for line in recover_target(_root(), target_name):
+        click.echo(line)
+    return 0
+
+
+@main.command()
+@_TARGET
+@click.option("--all", "everything", is_flag=True, help="Also what is long undone and verified.")
+@_one_message
+def ledger(target_name: str, everything: bool) -> int:
+    """Show what has been broken on a target, and whether it is undone."""
+    from tocsin.recovery import ledger_lines
+
+    for line in ledger_lines(_root(), target_name, everything=everything):
+        click.echo(line)
+    return 0
+
+
+@main.command()
+@click.argument("name", required=False)
+@_one_message
+def faults(name: str | None) -> int:
+    """List the faults, or explain one: its arguments, permissions and undo."""
+    from tocsin.faults.catalogue import fault_lines
+
+    for line in fault_lines(name):
+        click.echo(line)
+    return 0
+
+
+@main.command()
+@click.option("--system", "for_system", is_flag=True, help="The schema of systems/*.yaml instead.")
+@_one_message
+def schema(for_system: bool) -> int:
+    """Print the JSON Schema of the `tocsin` block of an experiment, for editors."""
+    import json
+
+    from tocsin.model.experiment import Extension
+    from tocsin.model.system import System
+
+    model = System if for_system else Extension
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema(by_alias=True)}
+    click.echo(json.dumps(document, indent=2))
+    return 0
+
+
+@main.group()
+def sandbox() -> None:
+    """The embedded stand-in for an AWS account: no account, no Docker, only loopback."""
+
+
+@sandbox.command()
+@click.argument("system")
+@_SCALE
+@_one_message
+def up(system: str, time_scale: float) -> int:
+    """Start the sandbox and deploy the replica of SYSTEM into it."""
+    from tocsin.loader import load_system
+    from tocsin.sandbox import control
+
+    root = _root()
+    load_system(root, system)
+    state = control.up(system, root, time_scale=time_scale, progress=lambda text: click.echo(f"  {text}"))
+    click.echo(f"sandbox is up with {', '.join(state.systems)}: clock {state.time_scale:g}x")
+    click.echo(f"  export AWS_ENDPOINT_URL={state.endpoint_url} AWS_REGION={state.region}")
+    return 0
+
+
+@sandbox.command()
+@_one_message
+def down() -> int:
+    """Stop the sandbox: no process, port or file of it is left. Also mends what a crash left."""
+    from tocsin.sandbox import control
+
+    click.echo(str(control.down(_root())))
+    return 0
+
+
+@sandbox.command()
+@_one_message
+def status() -> int:
+    """Say whether the sandbox runs, where, with which systems and how much memory."""
+    from tocsin.sandbox import control
+
+    lines, running = control.describe(_root())
+    for line in lines:
+        click.echo(line)
+    return 0 if running else 3
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The guards of a drill. Nothing is touched; a guard that cannot be evaluated stops the drill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tocsin.actors.canary import CanaryActor
+from tocsin.actors.injector import Injector
+from tocsin.alarms.deploy import describe_alarms
+from tocsin.context import RunContext
+from tocsin.errors import Interrupted, Refused, TocsinError
+from tocsin.ledger import Ledger
+from tocsin.model.events import Act, GuardChecked
+from tocsin.target import aws_errors
+
+_SETTLE_PRODUCTION_S = 180.0
+"""A new alarm starts in INSUFFICIENT_DATA; this long it may take to its first evaluations."""
+
+
+def run_preflight(ctx: RunContext, ledger: Ledger, injector: Injector, canaries: CanaryActor | None) -> None:
+    """Ask every guard, in an order in which the cheap and the decisive come first.
+
+    Raises:
+        Refused: the first guard that says no, or that cannot be evaluated.
+        Interrupted: the end was asked for.
+    """
+    guards: list[tuple[str, Callable[[], str]]] = [
+        ("identity", lambda: _identity(ctx)),
+        ("residue", lambda: _no_residue(ctx, ledger)),
+        ("alarms", lambda: _alarms_ready(ctx)),
+        ("steady-state", lambda: _steady(injector)),
+    ]
+    if canaries is not None:
+        guards.append(("canaries", lambda: _canaries_pass(canaries)))
+    for name, guard in guards:
+        ctx.stop.wait(0)
+        _ask(ctx, name, guard)
+
+
+def _ask(ctx: RunContext, name: str, guard: Callable[[], str]) -> None:
+    try:
+        detail = guard()
+    except Interrupted:
+        raise
+    except TocsinError as error:
+        ctx.history.record(GuardChecked(at=ctx.now(), guard=name, ok=False, detail=str(error)))
+        raise Refused(name, f"{error} Nothing was injected.") from error
+    ctx.history.record(GuardChecked(at=ctx.now(), guard=name, ok=True, detail=detail))
+
+
+def _identity(ctx: RunContext) -> str:
+    with aws_errors("asking who we are"):
+        account = ctx.target.client("sts").get_caller_identity()["Account"]
+    if account != ctx.target.account:
+        raise Refused(
+            "identity",
+            f"expected account {ctx.target.account} of target '{ctx.target.name}', found credentials of {account}.",
+        )
+    return f"account {account} in {ctx.target.region}"
+
+
+def _no_residue(ctx: RunContext, ledger: Ledger) -> str:
+    left = ledger.entries(only_open=True)
+    if left:
+        names = ", ".join(f"{entry.fault} on {entry.resource}" for entry in left)
+        raise Refused("residue", f"expected no fault left from earlier runs, found {names}. Call `tocsin recover`.")
+    return "no fault is left from earlier runs"
+
+
+def _alarms_ready(ctx: RunContext) -> str:
+    """Every alarm named exists and is quiet; those that must ring are evaluated already."""
+    expect = ctx.experiment.extension.expect
+    wanted = {name: ctx.system.alarms[name] for name in dict.fromkeys(expect.alarms)}
+    must = {entry.alarm for entry in expect.must_alarms}
+    deadline = ctx.now() + ctx.wall(_SETTLE_PRODUCTION_S) + 1.0
+    while True:
+        described = describe_alarms(wanted.values(), ctx.target)
+        missing = [name for name, alarm in wanted.items() if alarm.cloudwatch.alarm_name not in described]
+        if missing:
+            raise Refused(
+                "alarms", f"expected these alarms in the target, found none of the name: {', '.join(missing)}."
+            )
+        states = {name: described[alarm.cloudwatch.alarm_name]["StateValue"] for name, alarm in wanted.items()}
+        ringing = [name for name, state in states.items() if state == "ALARM"]
+        if ringing:
+            raise Refused(
+                "alarms", f"expected quiet alarms before the drill, found already ringing: {', '.join(ringing)}."
+            )
+        unknown = [name for name, state in states.items() if state == "INSUFFICIENT_DATA" and name in must]
+        if not unknown:
+            return ", ".join(f"{name} {state}" for name, state in states.items()) or "no alarm is named"
+        if ctx.now() > deadline:
+            # It may still ring when traffic comes: the drill will show it.
+            return f"without data before traffic: {', '.join(unknown)}"
+        ctx.stop.wait(0.2)
+
+
+def _steady(injector: Injector) -> str:
+    if not injector.check_hypothesis(Act.PREFLIGHT):
+        raise Refused(
+            "steady-state", "expected the steady-state hypothesis to hold before the drill, found it does not."
+        )
+    return "the steady-state hypothesis holds"
+
+
+def _canaries_pass(canaries: CanaryActor) -> str:
+    runs = canaries.run_once()
+    failed = [f"{run.canary} ({run.detail})" for run in runs if not run.ok_after_retry]
+    if failed or not runs:
+        found = "; ".join(failed) or "no canary at all"
+        raise Refused("canaries", f"expected every canary to pass before the drill, found: {found}.")
+    return f"{len(runs)} canaries pass"

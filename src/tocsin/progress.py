@@ -1,0 +1,182 @@
+"""What a person sees while a drill runs: a line for everything that matters, and on a terminal a live footer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from tocsin.model.duration import format_duration
+from tocsin.model.events import (
+    Act,
+    ActivityRan,
+    ActorDied,
+    ActStarted,
+    AlarmChanged,
+    AlarmNotified,
+    AlarmSeen,
+    AlarmsPolled,
+    CanaryRan,
+    ContractRan,
+    DrillStarted,
+    Event,
+    FaultChanged,
+    FaultStage,
+    GuardChecked,
+    LoadSecond,
+    Stopped,
+    WorkCounted,
+)
+from tocsin.model.verdict import Outcome, Verdict
+
+_STATE_STYLE = {"OK": "green", "ALARM": "bold red", "INSUFFICIENT_DATA": "yellow"}
+_OUTCOME_STYLE = {Outcome.PASS: "bold green", Outcome.FAIL: "bold red", Outcome.UNKNOWN: "bold yellow"}
+_LOUD_STAGES = {FaultStage.DRIFTED, FaultStage.UNDO_FAILED, FaultStage.NO_EFFECT}
+
+
+class Progress:
+    """Prints events as they come. On a terminal the footer shows act, time, rates and alarms; elsewhere only lines."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._live: Live | None = None
+        self._scale = 1.0
+        self._drill_at = time.time()
+        self._act = "starting"
+        self._alarms: dict[str, str] = {}
+        self._canaries: dict[str, bool] = {}
+        self._second: LoadSecond | None = None
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Keep the footer on the terminal while the run lasts."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(get_renderable=self._footer, console=self._console, refresh_per_second=4, transient=True):
+            yield
+
+    def note(self, text: str) -> None:
+        """One line that is not an event: starting the sandbox, for example."""
+        self._console.print(Text(f"  {text}", style="dim"))
+
+    def verdict(self, verdict: Verdict) -> None:
+        """The result of one drill, with what was not as expected."""
+        line = Text("  ")
+        line.append(f" {verdict.outcome.value.upper()} ", style=f"reverse {_OUTCOME_STYLE[verdict.outcome]}")
+        line.append(f" {verdict.title}", style="bold")
+        self._console.print(line)
+        for judgement in verdict.judgements:
+            if judgement.outcome is not Outcome.PASS:
+                style = _OUTCOME_STYLE[judgement.outcome]
+                self._console.print(Text(f"    {judgement.question}: {judgement.reason.value}", style=style))
+                self._console.print(Text(f"      {judgement.message}"))
+        for finding in verdict.findings:
+            self._console.print(Text(f"    finding: {finding.kind} {finding.subject}: {finding.message}", style="cyan"))
+
+    def see(self, event: Event) -> None:
+        """A listener of the history."""
+        with self._lock:
+            self._note_state(event)
+            line = self._line(event)
+        if line is not None:
+            stamp = Text(f"  {format_duration(self._production(event.at)):>7}  ", style="dim")
+            self._console.print(stamp + line)
+
+    def _production(self, at: float) -> float:
+        return max(0.0, (at - self._drill_at) * self._scale)
+
+    def _note_state(self, event: Event) -> None:
+        match event:
+            case DrillStarted():
+                self._scale, self._drill_at = event.scale, event.at
+                self._alarms, self._canaries, self._second = {}, {}, None
+            case ActStarted():
+                self._act = event.act.value
+            case AlarmSeen(alarm=alarm, state=state):
+                self._alarms[alarm] = state
+            case AlarmsPolled(states=states):
+                self._alarms.update(states)
+            case LoadSecond():
+                self._second = event
+
+    def _line(self, event: Event) -> Text | None:
+        match event:
+            case DrillStarted():
+                title = Text(event.experiment.title, style="bold")
+                return title + Text(f"  ({event.experiment.path})", style="dim")
+            case ActStarted():
+                return Text(event.act.value, style="bold cyan")
+            case GuardChecked():
+                return Text(f"guard {event.guard}: {event.detail}", style="" if event.ok else "bold red")
+            case FaultChanged():
+                style = "bold red" if event.stage in _LOUD_STAGES else "magenta"
+                return Text(f"fault {event.fault} {event.stage.value}  {event.detail}", style=style)
+            case ActivityRan(ok=False):
+                return Text(f"activity {event.name} failed: {event.detail}", style="bold red")
+            case Stopped():
+                return Text(f"stopped by {event.guard}: {event.detail}", style="bold yellow")
+        return self._watcher_line(event)
+
+    def _watcher_line(self, event: Event) -> Text | None:
+        match event:
+            case AlarmChanged():
+                before = Text(f"alarm {event.alarm}: {event.before} -> ")
+                return before + Text(event.after, style=_STATE_STYLE[event.after])
+            case AlarmNotified():
+                return Text(f"notified {event.alarm} {event.state} via {event.via}", style="dim")
+            case CanaryRan():
+                return self._canary_line(event)
+            case ContractRan():
+                return self._contract_line(event)
+            case WorkCounted():
+                counts = f"{event.accepted} accepted, {event.processed} processed"
+                bad = event.lost_count or event.duplicated_count
+                text = f"{event.rule}: {counts}, {event.lost_count} lost, {event.duplicated_count} twice"
+                return Text(text, style="bold red" if bad else "")
+            case ActorDied():
+                return Text(f"{event.actor} died: {event.detail}", style="bold red")
+        return None
+
+    def _canary_line(self, event: CanaryRan) -> Text | None:
+        """Only changes: a canary runs every few seconds."""
+        before = self._canaries.get(event.canary)
+        self._canaries[event.canary] = event.ok_after_retry
+        if before == event.ok_after_retry or (before is None and event.ok_after_retry):
+            return None
+        if event.ok_after_retry:
+            return Text(f"canary {event.canary} passes again", style="green")
+        return Text(f"canary {event.canary} fails: {event.detail}", style="red")
+
+    def _contract_line(self, event: ContractRan) -> Text:
+        text = f"contract ({event.act.value}): {event.cases} cases, {len(event.failures)} failures"
+        if event.act is Act.FAULT and event.degraded:
+            text += f", {event.degraded} degraded answers as documented"
+        return Text(text, style="bold red" if event.failures else "")
+
+    def _footer(self) -> Text:
+        with self._lock:
+            line = Text(f"  {format_duration(self._production(time.time())):>7}  ", style="dim")
+            line.append(f"{self._act:<9}", style="bold cyan")
+            if self._second is not None:
+                line.append_text(_rates(self._second))
+            for name, state in self._alarms.items():
+                line.append(f"  {name} ", style="dim")
+                line.append(state if state != "INSUFFICIENT_DATA" else "no data", style=_STATE_STYLE.get(state, ""))
+            return line
+
+
+def _rates(second: LoadSecond) -> Text:
+    total = sum(second.statuses.values())
+    bad = sum(count for status, count in second.statuses.items() if status == "error" or status.startswith("5"))
+    text = Text(f" {total}/{second.offered} req/s", style="")
+    share = 100 * bad / total if total else 0.0
+    text.append(f"  {share:.0f}% errors", style="red" if bad else "dim")
+    text.append(f"  p95 {second.latency_ms.get('p95', 0):.0f} ms", style="dim")
+    return text

@@ -1,0 +1,54 @@
+"""`tocsin recover` and `tocsin ledger`: what dead runs left behind, shown and undone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tocsin.faults.lifecycle import recover
+from tocsin.ledger import Entry, Ledger
+from tocsin.project import ledger_path
+from tocsin.targets import check_target_name, load_target
+
+
+def recover_target(root: Path, name: str) -> Iterator[str]:
+    """Undo and verify everything the ledger of a target holds open; one line for each.
+
+    Raises:
+        InvalidInput: no such target.
+        Refused: a run is using the target right now.
+        ResidueLeft: something could not be undone.
+    """
+    check_target_name(root, name)
+    ledger = Ledger(ledger_path(root, name), name)
+    try:
+        if not ledger.entries(only_open=True):
+            yield f"nothing to recover on target '{name}'"
+            return
+        with ledger.lock("tocsin recover"):
+            for entry in recover(load_target(root, name), ledger):
+                yield f"undone and verified: {entry.fault} on {entry.resource}"
+    finally:
+        ledger.close()
+
+
+def ledger_lines(root: Path, name: str, *, everything: bool) -> Iterator[str]:
+    """The ledger of a target as text, latest entry last.
+
+    Raises:
+        InvalidInput: no such target.
+    """
+    check_target_name(root, name)
+    ledger = Ledger(ledger_path(root, name), name)
+    entries = ledger.entries(only_open=not everything)
+    ledger.close()
+    if not entries:
+        yield f"no {'' if everything else 'open '}entry in the ledger of target '{name}'"
+    yield from (_line(entry) for entry in entries)
+
+
+def _line(entry: Entry) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.created_at))
+    detail = f"  ({entry.detail})" if entry.detail and entry.open else ""
+    return f"{when}  {entry.id}  {entry.state.value:<8}  {entry.fault} on {entry.resource}{detail}"

@@ -1,0 +1,117 @@
+"""`tocsin smoke`: after a deploy, without breaking anything."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+from tocsin.actors.canary import CanaryActor
+from tocsin.actors.contract import ContractActor
+from tocsin.alarms.deploy import describe_alarms
+from tocsin.context import RunContext
+from tocsin.history import History
+from tocsin.loader import load_system
+from tocsin.model.events import Act, ContractRan
+from tocsin.model.experiment import Expect, Experiment, Extension, RecoveryTarget
+from tocsin.model.system import System
+from tocsin.resolve import resolve_base_url, resolve_system
+from tocsin.run import HISTORY, RunOptions, new_directory, running_target, signals_to
+
+Tell = Callable[[str, bool], None]
+_CONTRACT_WALL_S = 60.0
+
+
+def run_smoke(name: str, options: RunOptions, tell: Tell) -> int:
+    """Every canary once, the contract strictly, and no alarm may ring.
+
+    Returns:
+        0 all well, 1 something failed, 3 something could not be looked at.
+
+    Raises:
+        InvalidInput: no such system.
+        TargetError: the target does not answer.
+    """
+    system = load_system(options.root, name)
+    directory = new_directory(options)
+    with signals_to(options.stop), running_target({name}, options) as target:
+        resolved = resolve_system(system, target)
+        history = History(directory / HISTORY)
+        ctx = RunContext(
+            drill=f"smoke-{uuid.uuid4().hex[:8]}",
+            root=options.root,
+            directory=directory,
+            experiment=_nothing_broken(name),
+            system=resolved,
+            target=target,
+            history=history,
+            base_url=resolve_base_url(resolved.endpoint, target),
+            seed=options.seed or 0,
+            stop=options.stop,
+        )
+        try:
+            results = [*_canaries(ctx, tell), *_contract(ctx, tell), _alarms(ctx, resolved, tell)]
+        finally:
+            history.close()
+    if False in results:
+        return 1
+    return 3 if None in results or not results else 0
+
+
+def _nothing_broken(system: str) -> Experiment:
+    expect = Expect(gap="nothing is broken", recovery=RecoveryTarget(within=60.0))
+    return Experiment(
+        path="",
+        slug="smoke",
+        title="Smoke test",
+        method=(),
+        rollbacks=(),
+        extension=Extension(system=system, expect=expect),
+    )
+
+
+def _canaries(ctx: RunContext, tell: Tell) -> Iterator[bool | None]:
+    if ctx.system.canaries is None:
+        return
+    actor = CanaryActor(ctx)
+    for run in actor.run_once():
+        ctx.history.record(run)
+        note = "" if run.ok else f" (after a retry: {run.detail})" if run.ok_after_retry else f": {run.detail}"
+        result = "passes" if run.ok_after_retry else "fails"
+        tell(f"canary {run.canary:<16} {result} in {run.ms:.0f} ms{note}", run.ok_after_retry)
+        yield None if run.broken else run.ok_after_retry
+
+
+def _contract(ctx: RunContext, tell: Tell) -> Iterator[bool | None]:
+    if ctx.system.contract is None:
+        return
+    seen: list[ContractRan] = []
+    ctx.history.listen(lambda event: seen.append(event) if isinstance(event, ContractRan) else None)
+    actor = ContractActor(ctx)
+    try:
+        actor.start_act(Act.BASELINE)
+        actor.wait(Act.BASELINE, _CONTRACT_WALL_S)
+    finally:
+        actor.stop()
+    for ran in seen:
+        counts = f"{ran.cases} cases on {ran.operations} operations, {len(ran.failures)} failures"
+        tell(f"contract: {counts}", not ran.failures)
+        for failure in ran.failures:
+            tell(f"  {failure.operation}: {failure.check}: {failure.message}", False)
+        yield not ran.failures if ran.complete and ran.cases else None
+    if not seen:
+        tell("contract: the run did not end in time", False)
+        yield None
+
+
+def _alarms(ctx: RunContext, system: System, tell: Tell) -> bool:
+    described = describe_alarms(system.alarms.values(), ctx.target)
+    names = {alarm.cloudwatch.alarm_name: name for name, alarm in system.alarms.items()}
+    ringing = [names[name] for name, alarm in described.items() if alarm["StateValue"] == "ALARM"]
+    missing = [name for alarm_name, name in names.items() if alarm_name not in described]
+    for name in ringing:
+        tell(f"alarm {name} rings", False)
+    for name in missing:
+        tell(f"alarm {name} does not exist in this target", False)
+    if not ringing and not missing:
+        tell(f"{len(names)} alarms exist and none rings", True)
+    return not ringing and not missing

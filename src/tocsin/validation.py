@@ -1,0 +1,168 @@
+"""Everything that can be known about an experiment without touching a target."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tocsin.errors import InvalidInput, near_match
+from tocsin.loader import Document, LoadedExperiment, Location, load_experiment, load_system
+from tocsin.model.system import System
+from tocsin.resolve import check_placeholders
+
+_CANARY_PREFIX = "canary_"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment that can be run: valid by itself, and consistent with its system."""
+
+    loaded: LoadedExperiment
+    system: System
+
+
+def plan_experiment(root: Path, path: Path) -> Plan:
+    """Load one experiment with its system and check them against each other.
+
+    Raises:
+        InvalidInput: the first thing that is wrong, with file, line and the near match.
+    """
+    loaded = load_experiment(path)
+    document, at = loaded.document, _block_location(loaded.document)
+    try:
+        system = _system(root, loaded.experiment.extension.system)
+    except InvalidInput as error:
+        if error.file and error.file.endswith(".yaml"):
+            raise
+        raise document.invalid(str(error).split(": ", 1)[-1], (*at, "system")) from None
+    _check_names(loaded, system, root, at)
+    for part in ("steady-state-hypothesis", "method", "rollbacks"):
+        for location, activity in _activities(document.data, part):
+            _check_activity(document, location, activity)
+    _check_chaos_toolkit(loaded)
+    return Plan(loaded=loaded, system=system)
+
+
+@cache
+def _system(root: Path, name: str) -> System:
+    system = load_system(root, name)
+    check_placeholders(system)
+    return system
+
+
+def _block_location(document: Document) -> Location:
+    blocks = document.data["extensions"]
+    index = next(i for i, block in enumerate(blocks) if block.get("name") == "tocsin")
+    return ("extensions", index)
+
+
+def _check_names(loaded: LoadedExperiment, system: System, root: Path, at: Location) -> None:
+    expect, document = loaded.experiment.extension.expect, loaded.document
+    for part, entries in (("must", expect.must), ("quiet", expect.quiet), ("blind", expect.blind)):
+        for index, entry in enumerate(entries):
+            alarm = getattr(entry, "alarm", None)
+            if alarm is not None and alarm not in system.alarms:
+                _unknown(document, "alarm", alarm, system.alarms, (*at, "expect", part, index))
+    canaries = canary_names(root, system)
+    for index, entry in enumerate(expect.must):
+        canary = getattr(entry, "canary", None)
+        if canary is not None and canary not in canaries:
+            _unknown(document, "canary", canary, canaries, (*at, "expect", "must", index))
+    for index, rule in enumerate(expect.conserved):
+        if rule not in system.conservation:
+            _unknown(document, "conservation rule", rule, system.conservation, (*at, "expect", "conserved", index))
+
+
+def canary_names(root: Path, system: System) -> list[str]:
+    """Names of the canaries of a system, read without importing its file."""
+    if system.canaries is None:
+        return []
+    path = root / system.canaries.file
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except SyntaxError as error:
+        raise InvalidInput(f"expected Python: {error.msg}", file=path, line=error.lineno) from None
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [name.removeprefix(_CANARY_PREFIX) for name in functions if name.startswith(_CANARY_PREFIX)]
+
+
+def _unknown(document: Document, what: str, name: str, known: Iterable[str], at: Location) -> None:
+    raise document.invalid(f"expected a known {what}, found '{name}'. {near_match(name, known)}", at)
+
+
+def _activities(data: Mapping[str, Any], part: str) -> list[tuple[Location, Mapping[str, Any]]]:
+    if part == "steady-state-hypothesis":
+        probes = (data.get(part) or {}).get("probes") or []
+        return [((part, "probes", index), probe) for index, probe in enumerate(probes)]
+    return [((part, index), activity) for index, activity in enumerate(data.get(part) or [])]
+
+
+def _check_activity(document: Document, at: Location, activity: Mapping[str, Any]) -> None:
+    provider = activity.get("provider") or {}
+    module = provider.get("module", "")
+    if not module.startswith("tocsin."):
+        return
+    functions = _functions(module)
+    func = provider.get("func", "")
+    if func not in functions:
+        what = "fault" if module == "tocsin.faults" else f"function of {module}"
+        _unknown(document, what, func, functions, (*at, "provider", "func"))
+    arguments = provider.get("arguments") or {}
+    where = (*at, "provider", "arguments")
+    _check_arguments(document, func, functions[func], arguments, where)
+    if module == "tocsin.faults" and func != "undo":
+        _check_fault(document, func, arguments, where)
+
+
+@cache
+def _functions(module: str) -> dict[str, Any]:
+    import importlib
+
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError:
+        return {}
+    return {name: getattr(loaded, name) for name in getattr(loaded, "__all__", ())}
+
+
+def _check_arguments(document: Document, func: str, function: Any, arguments: Mapping[str, Any], at: Location) -> None:
+    parameters = {name: p for name, p in inspect.signature(function).parameters.items() if name != "configuration"}
+    for name in arguments:
+        if name not in parameters:
+            _unknown(document, f"argument of {func}", name, parameters, (*at, name))
+    for name, parameter in parameters.items():
+        if parameter.default is inspect.Parameter.empty and name not in arguments:
+            raise document.invalid(f"expected the argument '{name}' of {func}, found none", at)
+
+
+def _check_fault(document: Document, func: str, arguments: Mapping[str, Any], at: Location) -> None:
+    from tocsin.faults.registry import fault_class
+
+    if any("${" in value for value in arguments.values() if isinstance(value, str)):
+        return  # Chaos Toolkit substitutes these at run time
+    try:
+        fault_class(func).model_validate(arguments)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(str(part) for part in problem["loc"]) or "arguments"
+        message = problem["msg"].removeprefix("Value error, ")
+        raise document.invalid(
+            f"{func}.{name}: {message}, found {problem['input']!r}", (*at, *problem["loc"])
+        ) from None
+
+
+def _check_chaos_toolkit(loaded: LoadedExperiment) -> None:
+    from chaoslib.exceptions import ChaosException
+    from chaoslib.experiment import ensure_experiment_is_valid
+
+    try:
+        ensure_experiment_is_valid(dict(loaded.document.data))
+    except ChaosException as error:
+        raise loaded.document.invalid(f"Chaos Toolkit: {error}", ()) from None
