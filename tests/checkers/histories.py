@@ -105,9 +105,7 @@ EXPECT = Expect(
         MustCanary(canary="create_parcel", within=300),
     ),
     quiet=(QuietAlarm(alarm="label-dlq"),),
-    blind=(
-        BlindAlarm(alarm="api-5xx-legacy", because="an HTTP API never publishes the metric 5XXError"),
-    ),
+    blind=(BlindAlarm(alarm="api-5xx-legacy", because="an HTTP API never publishes the metric 5XXError"),),
     degraded=Degraded(status=(503,), schema_name="Problem", max_share=1.0),
     recovery=RecoveryTarget(within=300),
     conserved=("labels",),
@@ -204,8 +202,7 @@ class Scene:
             seed=self.seed,
             version="0.1.0",
             commit="4f0c2d9",
-            command=f"tocsin run experiments/{self.system.system}/{self.slug}.yaml --target sandbox "
-            f"--seed {self.seed}",
+            command=f"tocsin run experiments/{self.system.system}/{self.slug}.yaml --target sandbox --seed {self.seed}",
         )
 
     def history(self) -> list[Event]:
@@ -229,9 +226,7 @@ class Scene:
             ActStarted(at=START + 0.01, act=Act.PREFLIGHT),
             GuardChecked(at=START + 0.2, guard="identity", ok=True, detail="account 000000000000"),
             *(
-                AlarmSeen(
-                    at=START + 0.4, alarm=name, state="ALARM" if name == "label-dlq" else "OK", has_data=True
-                )
+                AlarmSeen(at=START + 0.4, alarm=name, state="ALARM" if name == "label-dlq" else "OK", has_data=True)
                 for name in self.system.alarms
             ),
             GuardChecked(at=START + 0.5, guard="alarms_quiet", ok=False, detail=detail),
@@ -412,9 +407,7 @@ class Scene:
 
     def _recovery(self) -> Iterator[Event]:
         probe = ProbeResult(name="api answers", ok=True, detail="200 in 14 ms")
-        yield HypothesisChecked(
-            at=self.verified + self._span(30), act=Act.RECOVERY, met=True, probes=(probe,)
-        )
+        yield HypothesisChecked(at=self.verified + self._span(30), act=Act.RECOVERY, met=True, probes=(probe,))
         for rule in self.expect.conserved:
             yield WorkCounted(at=self.end - 0.2, rule=rule, accepted=37, processed=37, waited_s=1.2)
         yield ResidueChecked(at=self.end - 0.1)

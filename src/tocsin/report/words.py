@@ -1,0 +1,112 @@
+"""A verdict in plain words: the sentences and figures that every report shares."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tocsin.model.duration import format_duration
+from tocsin.model.verdict import Detection, Judgement, Outcome, RunVerdict, Verdict
+
+DASH = "\u2013"
+"""What stands where there is no figure."""
+ORDER = {Outcome.FAIL: 0, Outcome.UNKNOWN: 1, Outcome.PASS: 2}
+"""Worst first: what needs an answer is read first."""
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict in one or two words."""
+    if verdict.residue:
+        return "Fault left behind"
+    if verdict.stopped is not None:
+        return "Stopped" if verdict.stopped == "interrupted" else "Refused"
+    return {Outcome.PASS: "Pass", Outcome.FAIL: "Fail", Outcome.UNKNOWN: "Unknown"}[verdict.outcome]
+
+
+def sentence(verdict: Verdict) -> str:
+    """Why, in one or two sentences."""
+    if verdict.residue:
+        return f"A fault is still in place ({', '.join(verdict.residue)}). Run `tocsin recover`."
+    if verdict.stopped is not None:
+        return _stopped(verdict)
+    counts = Counter(judgement.outcome for judgement in verdict.judgements)
+    worst = by_severity(verdict)[:1]
+    total = len(verdict.judgements)
+    if verdict.outcome == Outcome.FAIL:
+        return f"{counts[Outcome.FAIL]} of {total} expectations were not met. {_because(worst[0])}"
+    if verdict.outcome == Outcome.UNKNOWN:
+        first = f" {_because(worst[0])}" if worst else ""
+        return f"{counts[Outcome.UNKNOWN]} of {total} questions could not be answered.{first}"
+    return f"All {total} expectations were met.{_rang(verdict.detections)}"
+
+
+def by_severity(verdict: Verdict) -> list[Judgement]:
+    """Judgements, the worst first, otherwise in the order in which they were asked."""
+    return sorted(verdict.judgements, key=lambda judgement: ORDER[judgement.outcome])
+
+
+def detection_time(verdict: Verdict) -> str:
+    """When the first alarm that had to ring rang, production time after the injection was requested."""
+    rang = [found.alarm_s for found in verdict.detections if found.alarm_s is not None]
+    return format_duration(min(rang)) if rang else DASH
+
+
+def or_dash(seconds: float | None) -> str:
+    """A duration, or a dash where there is none."""
+    return DASH if seconds is None else format_duration(seconds)
+
+
+def figure(name: str, value: float) -> str:
+    """A measured figure with its unit: `alarm_s` 372 -> `alarm 6m12s`."""
+    for suffix, text in (
+        ("_ms", f"{value:.0f} ms"),
+        ("_per_s", f"{value:.1f}/s"),
+        ("_share", f"{value:.1%}"),
+        ("_s", format_duration(value)),
+    ):
+        if name.endswith(suffix):
+            return f"{name.removesuffix(suffix).replace('_', ' ')} {text}"
+    return f"{name.replace('_', ' ')} {value:g}"
+
+
+def run_sentence(run: RunVerdict) -> str:
+    """How many drills ended how."""
+    counts = Counter(headline(drill).lower() for drill in run.drills)
+    told = ", ".join(f"{count} {word}" for word, count in counts.most_common())
+    return f"{len(run.drills)} drills: {told}." if run.drills else "No drill was run."
+
+
+def run_headline(run: RunVerdict) -> str:
+    """The verdict on a run in one or two words."""
+    by_code = {0: "Pass", 1: "Fail", 2: "Invalid input", 3: "Unknown", 4: "Stopped", 5: "Fault left behind"}
+    return by_code.get(run.exit_code, run.outcome.value.capitalize())
+
+
+def tone(verdict: Verdict) -> str:
+    """The style of a drill's verdict: `pass`, `fail` or `unknown`."""
+    return "fail" if verdict.residue else verdict.outcome.value
+
+
+def _stopped(verdict: Verdict) -> str:
+    reason = verdict.judgements[0].message if verdict.judgements else verdict.stopped or ""
+    injected = any(judgement.id == "undo" for judgement in verdict.judgements)
+    if not injected:
+        return f"Nothing was injected. {_capital(reason)}"
+    undone = any(j.id == "undo" and j.outcome == Outcome.PASS for j in verdict.judgements)
+    after = "The fault was undone and read back." if undone else "The undo was not verified."
+    return f"{_capital(reason)}. {after}"
+
+
+def _because(judgement: Judgement) -> str:
+    return f"{_capital(judgement.question)}: {judgement.message}."
+
+
+def _rang(detections: tuple[Detection, ...]) -> str:
+    rang = sorted((found.alarm_s, found.alarm) for found in detections if found.alarm_s is not None)
+    if not rang:
+        return ""
+    told = " and ".join(f"{alarm} after {format_duration(seconds)}" for seconds, alarm in rang[:3])
+    return f" Rang: {told}."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
