@@ -1,0 +1,45 @@
+# Everything starts from a fresh checkout and only needs Python >= 3.11, pip, git and make.
+PYTHON ?= python3
+SYSTEM ?= leave-attendance
+BIN := .venv/bin
+
+.PHONY: help setup drill test lint types bench lock clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/.installed  ## make .venv with everything in it
+
+# Debian ships Python without ensurepip: the environment is then made without pip and filled from outside.
+.venv/.installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "tocsin: expected Python >= 3.11 as $(PYTHON), found $$($(PYTHON) --version). Try PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv 2>/dev/null || $(PYTHON) -m venv --clear --without-pip .venv
+	@echo "installing into .venv (about a minute)"
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+drill: setup  ## drill SYSTEM on the embedded sandbox and print the verdict
+	@$(BIN)/tocsin run experiments/$(SYSTEM)
+
+test: setup lint types  ## lint, types and all tests
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: setup  ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup  ## mypy --strict on src/
+	@$(BIN)/mypy
+
+bench: setup  ## measure, and print a table
+	@$(BIN)/python benchmarks/run.py
+
+lock: setup  ## renew requirements.lock from pyproject.toml
+	@$(BIN)/uv pip compile --universal --generate-hashes --extra sandbox --extra dev --extra build \
+		--no-emit-index-url --no-header --quiet --output-file requirements.lock pyproject.toml
+
+clean:  ## remove everything that was made here
+	rm -rf .venv .tocsin .pytest_cache .mypy_cache .ruff_cache .hypothesis
