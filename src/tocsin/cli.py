@@ -63,7 +63,7 @@ def main() -> None:
 
     \b
     A first drill on the embedded sandbox, with no account:
-      tocsin run experiments/leave-attendance/throttle-rds-proxy.yaml
+      tocsin run experiments/MY-SYSTEM/MY-EXPERIMENT.yaml
 
     \b
     Exit codes of every command:
@@ -87,9 +87,9 @@ def run(paths: tuple[Path, ...], target_name: str, out: Path | None, time_scale:
 
     \b
     Examples:
-      tocsin run experiments/leave-attendance
-      tocsin run experiments/leave-attendance/bad-release.yaml --out game-day
-      tocsin run experiments/leave-attendance --target staging
+      tocsin run experiments/shop
+      tocsin run experiments/shop/bad-release.yaml --out game-day
+      tocsin run experiments/shop --target staging
     """
     from rich.console import Console
 
@@ -139,7 +139,7 @@ def smoke(system: str, target_name: str, out: Path | None, time_scale: float) ->
 
     \b
     Example:
-      tocsin smoke leave-attendance --target staging
+      tocsin smoke shop --target staging
     """
     from rich.console import Console
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tocsin.errors import ResidueLeft
 from tocsin.faults.base import AnyFault, Aws, State
-from tocsin.faults.registry import fault_class
+from tocsin.faults.registry import FAULTS
 from tocsin.ledger import Entry, EntryState, Ledger
 from tocsin.model.events import Event, FaultChanged, FaultStage
 from tocsin.target import Target
@@ -34,6 +34,7 @@ class FaultLifecycle:
     drill: str
     record: Callable[[Event], None] = _no_record
     wait: Callable[[float], None] = time.sleep
+    registry: Mapping[str, type[AnyFault]] = field(default_factory=lambda: FAULTS)
     stages: dict[str, FaultStage] = field(default_factory=dict)
 
     def inject(self, fault: AnyFault) -> FaultStage:
@@ -83,7 +84,7 @@ class FaultLifecycle:
 
     def _undo(self, entry: Entry) -> bool:
         try:
-            fault = fault_class(entry.fault).model_validate(entry.arguments)
+            fault = self.registry[entry.fault].model_validate(entry.arguments)
             return self._undo_and_verify(fault, entry, fault.read_state(entry.prior))
         except Exception as error:
             self.ledger.advance(entry.id, entry.state, f"undo failed: {error}")
@@ -124,7 +125,7 @@ class FaultLifecycle:
         self.record(FaultChanged(at=time.time(), entry=entry.id, fault=entry.fault, stage=stage, detail=detail))
 
 
-def recover(target: Target, ledger: Ledger, record: Callable[[Event], None] = _no_record) -> list[Entry]:
+def recover(target: Target, ledger: Ledger, *, registry: Mapping[str, type[AnyFault]] = FAULTS) -> list[Entry]:
     """Finish what dead processes left open on this target, as often as it is called.
 
     Returns:
@@ -134,7 +135,7 @@ def recover(target: Target, ledger: Ledger, record: Callable[[Event], None] = _n
         ResidueLeft: at least one is still open; the message names each.
     """
     found = ledger.entries(only_open=True)
-    lifecycle = FaultLifecycle(target=target, ledger=ledger, drill="recover", record=record)
+    lifecycle = FaultLifecycle(target=target, ledger=ledger, drill="recover", registry=registry)
     left = lifecycle.undo_all(found)
     if left:
         details = {entry.id: entry.detail for entry in ledger.entries(only_open=True)}

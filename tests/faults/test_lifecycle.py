@@ -1,0 +1,170 @@
+"""The life of a fault, on the smallest real resource there is: a file with two settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tocsin.errors import ResidueLeft, TargetError
+from tocsin.faults.base import Aws, Fault, State
+from tocsin.faults.lifecycle import FaultLifecycle, recover
+from tocsin.ledger import EntryState, Ledger
+from tocsin.model.events import Event, FaultChanged, FaultStage
+from tocsin.target import Target
+
+
+class Settings(State):
+    limit: int
+    mode: str
+
+
+class FileFault(Fault[Settings]):
+    """Breaks a setting in a file; its class variables plant the bugs that real APIs have."""
+
+    kind: ClassVar[str] = "file"
+    summary: ClassVar[str] = "break a setting"
+    service: ClassVar[str] = "none"
+    permissions: ClassVar[tuple[str, ...]] = ()
+    effect_within_s: ClassVar[float] = 1.0
+
+    path: str
+    limit: int = 0
+    ignored: bool = False  # the API accepts the change and changes nothing
+    undo_lies: bool = False  # the API accepts the undo and restores nothing
+    undo_fails: bool = False  # the API refuses the undo
+
+    @property
+    def resource(self) -> str:
+        return "settings"
+
+    @classmethod
+    def read_state(cls, data: dict[str, Any]) -> Settings:
+        return Settings.model_validate(data)
+
+    def observe(self, aws: Aws, prior: Settings | None) -> Settings:
+        return Settings.model_validate_json(Path(self.path).read_text())
+
+    def broken(self, prior: Settings) -> Settings:
+        return prior.model_copy(update={"limit": self.limit})
+
+    def inject(self, aws: Aws, prior: Settings) -> None:
+        if not self.ignored:
+            Path(self.path).write_text(self.broken(prior).model_dump_json())
+
+    def undo(self, aws: Aws, prior: Settings) -> None:
+        if self.undo_fails:
+            raise TargetError("AWS answered Throttling: slow down")
+        if not self.undo_lies:
+            Path(self.path).write_text(prior.model_dump_json())
+
+
+REGISTRY = {"file": FileFault}
+
+
+class Bench:
+    """A lifecycle, its ledger, and what it recorded."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "settings.json"
+        self.set(limit=100, mode="fast")
+        self.target = Target(name="t", region="eu-west-1", scale=60.0)
+        self.ledger = Ledger(directory / "ledger.sqlite", "t")
+        self.events: list[Event] = []
+        self.lifecycle = FaultLifecycle(
+            target=self.target, ledger=self.ledger, drill="d", record=self.events.append, registry=REGISTRY
+        )
+
+    def set(self, **settings: Any) -> None:
+        self.file.write_text(json.dumps(settings))
+
+    def settings(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.file.read_text())
+        return found
+
+    def fault(self, **arguments: Any) -> FileFault:
+        return FileFault(path=str(self.file), **arguments)
+
+    def stages(self) -> list[FaultStage]:
+        return [event.stage for event in self.events if isinstance(event, FaultChanged)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_injected_seen_undone_and_verified(bench: Bench) -> None:
+    assert bench.lifecycle.inject(bench.fault()) is FaultStage.EFFECTIVE
+    assert bench.settings()["limit"] == 0
+    assert bench.lifecycle.undo_all() == []
+    assert bench.settings() == {"limit": 100, "mode": "fast"}
+    assert bench.stages() == [
+        FaultStage.REQUESTED,
+        FaultStage.ACCEPTED,
+        FaultStage.EFFECTIVE,
+        FaultStage.UNDO_REQUESTED,
+        FaultStage.UNDONE,
+        FaultStage.VERIFIED,
+    ]
+    assert [entry.state for entry in bench.ledger.entries()] == [EntryState.VERIFIED]
+
+
+def test_a_fault_to_the_value_already_set_has_no_effect(bench: Bench) -> None:
+    assert bench.lifecycle.inject(bench.fault(limit=100)) is FaultStage.NO_EFFECT
+
+
+def test_an_api_that_changes_nothing_has_no_effect(bench: Bench) -> None:
+    assert bench.lifecycle.inject(bench.fault(ignored=True)) is FaultStage.NO_EFFECT
+    assert bench.stages()[-1] is FaultStage.NO_EFFECT
+    assert bench.lifecycle.undo_all() == []
+
+
+def test_an_undo_that_restores_nothing_is_residue(bench: Bench) -> None:
+    bench.lifecycle.inject(bench.fault(undo_lies=True))
+    (left,) = bench.lifecycle.undo_all()
+    assert bench.stages()[-1] is FaultStage.UNDO_FAILED
+    assert bench.ledger.entries(only_open=True)[0].id == left.id
+    with pytest.raises(ResidueLeft, match=r"settings is not as before: limit is 0, not 100"):
+        recover(bench.target, bench.ledger, registry=REGISTRY)
+
+
+def test_an_undo_that_fails_is_residue_until_recover_finishes_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.lifecycle.inject(bench.fault(undo_fails=True))
+    assert len(bench.lifecycle.undo_all()) == 1
+    with pytest.raises(ResidueLeft, match="Throttling"):
+        recover(bench.target, bench.ledger, registry=REGISTRY)
+    # AWS is itself again.
+    monkeypatch.setattr(FileFault, "undo", lambda self, aws, prior: bench.set(**prior.model_dump()))
+    assert [entry.fault for entry in recover(bench.target, bench.ledger, registry=REGISTRY)] == ["file"]
+    assert bench.settings() == {"limit": 100, "mode": "fast"}
+
+
+def test_drift_is_reported_and_never_overwritten(bench: Bench) -> None:
+    bench.lifecycle.inject(bench.fault())
+    bench.set(limit=55, mode="fast")  # somebody else mends it in another way
+    assert len(bench.lifecycle.undo_all()) == 1
+    assert bench.stages()[-1] is FaultStage.DRIFTED
+    assert bench.settings() == {"limit": 55, "mode": "fast"}
+
+
+def test_faults_are_undone_latest_first_and_one_failure_does_not_keep_the_others(bench: Bench, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"limit": 7, "mode": "slow"}))
+    bench.lifecycle.inject(bench.fault())
+    bench.lifecycle.inject(FileFault(path=str(other), undo_fails=True))
+    (left,) = bench.lifecycle.undo_all()
+    assert left.arguments["path"] == str(other)
+    assert bench.settings() == {"limit": 100, "mode": "fast"}
+
+
+def test_recover_undoes_what_a_dead_process_only_intended(bench: Bench) -> None:
+    """Killed between the ledger and the API call: nothing is broken, and recover says so after looking."""
+    fault = bench.fault()
+    prior = fault.observe(Aws(bench.target, ""), None)
+    bench.ledger.intend("dead", "file", "settings", fault, prior)
+    assert len(recover(bench.target, bench.ledger, registry=REGISTRY)) == 1
+    assert recover(bench.target, bench.ledger, registry=REGISTRY) == []
+    assert bench.settings() == {"limit": 100, "mode": "fast"}
