@@ -63,7 +63,8 @@ class Axis:
         """Wall time: seconds from zero where time is scaled, else the clock (UTC)."""
         if self.scale == 1:
             return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
-        return f"{at - self.zero:.3g} s"
+        seconds = at - self.zero
+        return f"{MINUS if seconds < 0 else ''}{abs(seconds):.3g} s"
 
     def ticks(self) -> Iterator[Tick]:
         """A handful of round production times."""

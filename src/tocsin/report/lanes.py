@@ -18,7 +18,7 @@ from tocsin.model.verdict import Judgement, Outcome, Verdict, merge
 from tocsin.report.axis import Axis
 from tocsin.report.shapes import bar, box, drawing, mark, path
 
-ALARM_HEIGHT = 30
+ALARM_HEIGHT = 38
 CANARY_HEIGHT = 20
 
 
@@ -141,11 +141,11 @@ def _alarm_picture(timeline: Timeline, axis: Axis, alarm: str, must: MustAlarm |
         x, width = axis.x(start), axis.width(start, end)
         title = f"{state} {axis.since_zero(start)} to {axis.since_zero(end)}"
         if state == "ALARM":
-            parts.append(box("ringing", x, width, 4, 22, title))
+            parts.append(box("ringing", x, width, 13, 20, title))
             marks.append(bar("ringing-word", x, width, title, "ALARM"))
         else:
             css = "calm" if state == "OK" else "nodata"
-            parts.append(path(css, f"M{x * 10:g} 15H{(x + width) * 10:g}", title))
+            parts.append(path(css, f"M{x * 10:g} 23H{(x + width) * 10:g}", title))
     parts += _deadlines(timeline, axis, must)
     if must is not None and timeline.accepted is not None:
         at = timeline.accepted + timeline.wall(must.within)
@@ -169,13 +169,15 @@ def _deadlines(timeline: Timeline, axis: Axis, must: MustAlarm | None) -> Iterat
         due.append((timeline.verified + timeline.wall(must.clears_within), "must be clear before"))
     for at, words in due:
         if axis.inside(at):
-            yield path("deadline", f"M{axis.x(at) * 10:g} 0V30", f"{words} {axis.since_zero(at)}")
+            yield path("deadline", f"M{axis.x(at) * 10:g} 2V36", f"{words} {axis.since_zero(at)}")
 
 
 def _alarm_note(timeline: Timeline, axis: Axis, alarm: str) -> str:
     ring = first_ring(timeline, alarm)
     if ring is None:
         seen = timeline.first_seen.get(alarm)
+        if any(state == "ALARM" for _, state in timeline.alarm_states(alarm)):
+            return "already in ALARM"
         return "metric without data" if seen is not None and seen.has_data is False else "silent"
     told = f"rang {axis.since_zero(ring.at)}"
     cleared = cleared_at(timeline, alarm)
@@ -190,9 +192,9 @@ def _canary_tick(axis: Axis, run: CanaryRan) -> Markup:
     elif not run.ok_after_retry:
         css, top, word = "tick-failed", 1, "failed"
     elif not run.ok:
-        css, top, word = "tick-retried", 7, "passed after a retry"
+        css, top, word = "tick-retried", 6, "passed after a retry"
     else:
-        css, top, word = "tick-ok", 13, "passed"
+        css, top, word = "tick-ok", 11, "passed"
     title = "" if css == "tick-ok" else f"{word} {axis.since_zero(run.at)} {run.detail}".strip()
     return path(css, f"M{axis.x(run.at) * 10:g} {top}V19", title)
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tocsin.checkers.load import count_statuses, error_share
 from tocsin.checkers.timeline import Timeline
 from tocsin.model.duration import format_duration
-from tocsin.model.events import Act, ContractFailure, ContractRan, Event, WorkCounted
+from tocsin.model.events import Act, ContractFailure, ContractRan, Event, GuardChecked, WorkCounted
 from tocsin.model.verdict import Detection, Judgement, RunVerdict, Verdict
 from tocsin.report import words
 from tocsin.report.axis import Axis
@@ -29,7 +29,7 @@ from tocsin.report.lanes import (
 from tocsin.report.shapes import box, drawing, path
 from tocsin.report.traffic import Bin, bins, traffic_lanes
 
-STAGES = ("accepted", "effective", "breached", "alarm", "notified")
+STAGES = ("effective", "breached", "alarm", "notified")
 MAX_FAILURES = 200
 """Contract failures shown; `history.jsonl` holds all of them."""
 
@@ -105,7 +105,8 @@ def drill_page(events: Sequence[Event], verdict: Verdict) -> str:
             verdict=verdict,
             started=timeline.started,
             headline=words.headline(verdict),
-            sentence=words.sentence(verdict),
+            sentence=words.count_sentence(verdict),
+            troubles=words.troubles(verdict),
             tone=words.tone(verdict),
             facts=_facts(timeline, verdict),
             groups=_groups(timeline, axis, verdict, columns),
@@ -116,6 +117,7 @@ def drill_page(events: Sequence[Event], verdict: Verdict) -> str:
             detections=[_detection_row(found) for found in verdict.detections],
             contracts=contracts,
             failures=_failures(contracts),
+            guards=timeline.of_kind(GuardChecked),
             counts=timeline.of_kind(WorkCounted),
             environment=_surroundings(timeline, verdict),
             probe=_probe(timeline, axis, columns),
@@ -153,6 +155,7 @@ def _environment() -> Environment:
     )
     environment.filters["duration"] = words.or_dash
     environment.filters["measured"] = _measured
+    environment.filters["prose"] = _prose
     return environment
 
 
@@ -199,9 +202,8 @@ def _fault_band(timeline: Timeline, axis: Axis) -> Band | None:
 
 
 def _detection_row(found: Detection) -> DetectionRow:
-    times = {name: getattr(found, f"{name}_s") for name in STAGES}
-    due = found.within_s + (found.accepted_s or 0.0)
-    longest = 1.04 * max(due, *(seconds for seconds in times.values() if seconds is not None), 1.0)
+    times = {name: words.since_accepted(found, getattr(found, f"{name}_s")) for name in STAGES}
+    longest = 1.04 * max(found.within_s, *(seconds for seconds in times.values() if seconds is not None), 1.0)
     bars: list[StageBar] = []
     start = 0.0
     for name, seconds in times.items():
@@ -210,12 +212,14 @@ def _detection_row(found: Detection) -> DetectionRow:
             bars.append(StageBar(name, format_duration(seconds), round(x, 2), round(width, 2)))
             start = max(start, seconds)
     cells = (
+        ("request took", words.or_dash(found.accepted_s)),
         *((name, words.or_dash(seconds)) for name, seconds in times.items()),
         ("allowed", format_duration(found.within_s)),
         ("clear after undo", words.or_dash(found.cleared_s)),
     )
-    in_time = found.alarm_s is not None and found.alarm_s <= due
-    return DetectionRow(found.alarm, cells, tuple(bars), round(100 * due / longest, 2), in_time)
+    alarm_s = times["alarm"]
+    in_time = alarm_s is not None and alarm_s <= found.within_s
+    return DetectionRow(found.alarm, cells, tuple(bars), round(100 * found.within_s / longest, 2), in_time)
 
 
 def _failures(runs: Sequence[ContractRan]) -> list[tuple[Act, ContractFailure]]:
@@ -297,6 +301,15 @@ def _small_picture(events: Sequence[Event]) -> Markup:
 
 def _measured(judgement: Judgement) -> str:
     return " · ".join(words.figure(name, value) for name, value in judgement.measured.items())
+
+
+def _prose(text: str) -> Markup:
+    """Words between backticks as code; everything else is escaped."""
+    pieces = [escape(piece) for piece in text.split("`")]
+    if len(pieces) % 2 == 0:
+        return escape(text)
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(p) if i % 2 else p for i, p in enumerate(pieces))
 
 
 def _clock(at: float) -> str:

@@ -13,6 +13,7 @@ from tocsin.report.words import (
     or_dash,
     run_headline,
     run_sentence,
+    since_accepted,
 )
 
 MAX_BYTES = 1_000_000
@@ -53,8 +54,8 @@ def _blocks(run: RunVerdict) -> Iterator[str]:
         cells = (
             _text(found.alarm),
             _text(drill.experiment),
-            or_dash(found.alarm_s),
-            or_dash(found.notified_s),
+            or_dash(since_accepted(found, found.alarm_s)),
+            or_dash(since_accepted(found, found.notified_s)),
             format_duration(found.within_s),
             or_dash(found.cleared_s),
         )

@@ -9,6 +9,8 @@ from tocsin.model.verdict import Detection, Judgement, Outcome, RunVerdict, Verd
 
 DASH = "\u2013"
 """What stands where there is no figure."""
+MAX_TROUBLES = 5
+"""Troubles told on the first screen."""
 ORDER = {Outcome.FAIL: 0, Outcome.UNKNOWN: 1, Outcome.PASS: 2}
 """Worst first: what needs an answer is read first."""
 
@@ -39,15 +41,33 @@ def sentence(verdict: Verdict) -> str:
     return f"All {total} expectations were met.{_rang(verdict.detections)}"
 
 
+def count_sentence(verdict: Verdict) -> str:
+    """The first sentence alone, for a page that lists what went wrong below it."""
+    return sentence(verdict).split(" Asked: ")[0]
+
+
+def troubles(verdict: Verdict, at_most: int = MAX_TROUBLES) -> list[Judgement]:
+    """What went wrong: failures, or what could not be answered when nothing failed."""
+    worst = by_severity(verdict)
+    if verdict.stopped is not None or not worst or worst[0].outcome == Outcome.PASS:
+        return []
+    return [judgement for judgement in worst if judgement.outcome == worst[0].outcome][:at_most]
+
+
 def by_severity(verdict: Verdict) -> list[Judgement]:
     """Judgements, the worst first, otherwise in the order in which they were asked."""
     return sorted(verdict.judgements, key=lambda judgement: ORDER[judgement.outcome])
 
 
 def detection_time(verdict: Verdict) -> str:
-    """When the first alarm that had to ring rang, production time after the injection was requested."""
-    rang = [found.alarm_s for found in verdict.detections if found.alarm_s is not None]
+    """When the first alarm that had to ring rang, production time after the injection was accepted."""
+    rang = [seconds for found in verdict.detections if (seconds := since_accepted(found, found.alarm_s)) is not None]
     return format_duration(min(rang)) if rang else DASH
+
+
+def since_accepted(found: Detection, seconds: float | None) -> float | None:
+    """A stage counted from the accepted injection, as deadlines are; a `Detection` counts from its request."""
+    return None if seconds is None else seconds - (found.accepted_s or 0.0)
 
 
 def or_dash(seconds: float | None) -> str:
@@ -97,11 +117,13 @@ def _stopped(verdict: Verdict) -> str:
 
 
 def _because(judgement: Judgement) -> str:
-    return f"{_capital(judgement.question)}: {judgement.message}."
+    return f"Asked: {judgement.question}. Seen: {judgement.message}."
 
 
 def _rang(detections: tuple[Detection, ...]) -> str:
-    rang = sorted((found.alarm_s, found.alarm) for found in detections if found.alarm_s is not None)
+    rang = sorted(
+        (seconds, found.alarm) for found in detections if (seconds := since_accepted(found, found.alarm_s)) is not None
+    )
     if not rang:
         return ""
     told = " and ".join(f"{alarm} after {format_duration(seconds)}" for seconds, alarm in rang[:3])
