@@ -68,8 +68,8 @@ def test_a_damaged_ledger_says_so(tmp_path: Path) -> None:
 def test_a_second_runner_is_refused_and_told_who_holds_the_target(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     first, second = Ledger(path, "staging"), Ledger(path, "staging")
-    with first.lock("drill-one"):
-        with pytest.raises(Refused, match=rf"in use by drill-one \(process {os.getpid()}\)"), second.lock("drill-two"):
-            pytest.fail("two runners on one target")
+    refused = pytest.raises(Refused, match=rf"in use by drill-one \(process {os.getpid()}\)")
+    with first.lock("drill-one"), refused, second.lock("drill-two"):
+        pytest.fail("two runners on one target")
     with second.lock("drill-two"):
         pass

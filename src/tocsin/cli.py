@@ -287,20 +287,29 @@ def down() -> int:
     """Stop the sandbox: no process, port or file of it is left. Also mends what a crash left."""
     from tocsin.sandbox import control
 
-    click.echo(str(control.down(_root())))
+    report = control.down(_root())
+    ended = report.processes_ended + report.processes_killed
+    click.echo(f"sandbox is down: {ended} processes ended" if ended else "no sandbox was running")
     return 0
 
 
 @sandbox.command()
 @_one_message
 def status() -> int:
-    """Say whether the sandbox runs, where, with which systems and how much memory."""
+    """Say whether the sandbox runs, where, with which systems and how much memory. Exit code 3 when it does not."""
     from tocsin.sandbox import control
 
-    lines, running = control.describe(_root())
-    for line in lines:
-        click.echo(line)
-    return 0 if running else 3
+    state = control.status(_root())
+    if state is None:
+        click.echo("no sandbox is running")
+        return 3
+    click.echo(f"sandbox is up with {', '.join(state.systems)}, clock {state.time_scale:g}x")
+    click.echo(f"  AWS API  {state.endpoint_url}")
+    click.echo(f"  memory   {state.pss_bytes / 2**20:.0f} MiB ({state.rss_bytes / 2**20:.0f} MiB with shared pages)")
+    for part in state.parts:
+        place = f"process {part.pid}" if part.pid else f"port {part.port}"
+        click.echo(f"  {part.name:<20} {place:<16} {part.state}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tocsin.model.base import Model
 from tocsin.model.duration import Duration, Share
@@ -38,12 +40,22 @@ class MustCanary(Model):
 
 
 class QuietAlarm(Model):
-    """An alarm that must not ring while the fault is in place, nor during recovery."""
+    """An alarm that must not ring while the fault is in place, nor during recovery. Just its name is enough."""
 
     alarm: str
     window: Duration | None = Field(
         default=None, alias="for", description="default: the longest `within` of `must`, or 10m"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _just_its_name(cls, data: object) -> object:
+        return {"alarm": data} if isinstance(data, str) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Editors must accept the short form too."""
+        return {"anyOf": [{"type": "string"}, handler(core)]}
 
 
 class BlindAlarm(Model):
@@ -80,15 +92,6 @@ class Expect(Model):
         default=None,
         description="users are hurt and no documented alarm rings: say why. A finding, not a failure",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_quiet(cls, data: object) -> object:
-        """`quiet: [a, b]` is short for `quiet: [{alarm: a}, {alarm: b}]`."""
-        if isinstance(data, dict) and isinstance(data.get("quiet"), list | tuple):
-            quiet = [{"alarm": item} if isinstance(item, str) else item for item in data["quiet"]]
-            return {**data, "quiet": quiet}
-        return data
 
     @model_validator(mode="after")
     def _says_something(self) -> Expect:

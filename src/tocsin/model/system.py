@@ -83,12 +83,13 @@ class MetricAlarm(Model):
             return self.period
         return max((query.metric_stat.period for query in self.metrics if query.metric_stat), default=60)
 
-
     @property
     def metric_refs(self) -> tuple[MetricRef, ...]:
         """Every metric the alarm looks at: one, or the operands of its metric math."""
         if self.metric_name is not None:
-            return (MetricRef(namespace=self.namespace or "", metric_name=self.metric_name, dimensions=self.dimensions),)
+            return (
+                MetricRef(namespace=self.namespace or "", metric_name=self.metric_name, dimensions=self.dimensions),
+            )
         return tuple(query.metric_stat.metric for query in self.metrics if query.metric_stat)
 
 

@@ -1,0 +1,145 @@
+"""The command line as a user meets it: one message, the right exit code, nothing started."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
+
+
+def tocsin(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tocsin.cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_version() -> None:
+    answer = tocsin("--version")
+    assert answer.returncode == 0
+    assert answer.stdout.startswith("tocsin, version ")
+
+
+def test_help_does_not_load_the_heavy_parts() -> None:
+    code = "import sys; from tocsin.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += (
+        "print([m for m in ('boto3', 'chaoslib', 'locust', 'schemathesis', 'rich', 'pydantic') if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert answer.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "smoke", "validate", "report", "recover", "ledger", "faults", "schema", "sandbox"]
+)
+def test_every_command_explains_itself(command: str) -> None:
+    answer = tocsin(command, "--help")
+    assert answer.returncode == 0
+    assert len(answer.stdout.splitlines()) > 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "expected a file, found none"),
+        ("title: [unclosed\n", "expected YAML"),
+        (
+            "title: x\nextensions: [{name: tocsin, system: nowhere, expect: {gap: x, recovery: {within: 5m}}}]\n",
+            "nowhere",
+        ),
+    ],
+)
+def test_bad_input_exits_2_with_one_message_and_starts_nothing(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
+    path = tmp_path / "experiment.yaml"
+    if content is not None:
+        path.write_text(content)
+    (tmp_path / "systems").mkdir()
+    answer = tocsin("run", str(path), cwd=tmp_path)
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert answer.stderr.startswith(f"tocsin: {path}")
+    assert "Traceback" not in answer.stderr
+    assert not (tmp_path / ".tocsin").exists()
+
+
+def test_an_unknown_target_exits_2(tmp_path: Path) -> None:
+    (tmp_path / "tocsin.toml").write_text('[targets.staging]\naccount = "123456789012"\nregion = "eu-west-1"\n')
+    answer = tocsin("run", str(EXPERIMENTS[0]), "--target", "stagin", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "Did you mean 'staging'?" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("[targets.staging\n", "expected TOML"),
+        ('[targets.staging]\naccount = "12"\nregion = "eu-west-1"\n', "targets.staging.account"),
+        ('[targets.staging]\naccount = "123456789012"\nregion = "x"\nregon = "y"\n', "targets.staging.regon"),
+    ],
+)
+def test_a_bad_project_file_exits_2(tmp_path: Path, toml: str, message: str) -> None:
+    (tmp_path / "tocsin.toml").write_text(toml)
+    answer = tocsin("ledger", "--target", "staging", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert message in answer.stderr
+
+
+def test_validate_lists_every_problem(tmp_path: Path) -> None:
+    (tmp_path / "systems").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text("title: x\n")
+    answer = tocsin("validate", str(tmp_path / "one.yaml"), str(tmp_path / "two.yaml"), cwd=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stderr.count("expected a block named 'tocsin'") == 2
+    assert "0 of 2 experiments are valid" in answer.stdout
+
+
+def test_the_experiments_of_this_repository_are_valid() -> None:
+    answer = tocsin("validate", "experiments")
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_the_schema_accepts_what_we_ship_and_refuses_a_typing_mistake() -> None:
+    schema = json.loads(tocsin("schema").stdout)
+    validator = jsonschema_rs.validator_for(schema)
+    for path in EXPERIMENTS:
+        (block,) = yaml.safe_load(path.read_text())["extensions"]
+        assert validator.is_valid(block), path
+        assert not validator.is_valid({**block, "expects": {}})
+
+
+def test_faults_can_be_listed_and_explained() -> None:
+    assert "rds_proxy_throttle" in tocsin("faults").stdout
+    explained = tocsin("faults", "rds_proxy_throttle").stdout
+    assert "rds:ModifyDBProxyTargetGroup" in explained
+    assert "max_connections_percent" in explained
+    unknown = tocsin("faults", "rds_throttle")
+    assert unknown.returncode == 2
+    assert "Did you mean 'rds_proxy_throttle'?" in unknown.stderr
+
+
+def test_nothing_to_recover(tmp_path: Path) -> None:
+    answer = tocsin("recover", cwd=tmp_path)
+    assert (answer.returncode, answer.stdout) == (0, "nothing to recover on target 'sandbox'\n")
+
+
+def test_a_report_needs_a_history(tmp_path: Path) -> None:
+    assert tocsin("report", str(tmp_path)).returncode == 2
+    (tmp_path / "history.jsonl").write_text('{"kind": "nonsense"}\n')
+    answer = tocsin("report", str(tmp_path))
+    assert answer.returncode == 2
+    assert "history.jsonl:1: expected an event of a drill" in answer.stderr
