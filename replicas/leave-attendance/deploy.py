@@ -6,9 +6,8 @@ import json
 import secrets
 import string
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pg8000.native import Connection
 
@@ -28,8 +27,7 @@ GRAPH_CLIENT_ID = "calendar-sync-dev"
 LOAD_USERS = 20
 
 
-@dataclass(frozen=True)
-class SyntheticUser:
+class SyntheticUser(NamedTuple):
     """A user of the pool who is an employee too."""
 
     name: str

@@ -135,7 +135,7 @@ class PostgresServer:
         account = Account.for_server()
         directory.mkdir(parents=True, exist_ok=True)
         remove_residue(directory)
-        scratch = _scratch(directory)
+        scratch = _scratch(directory, account)
         home = directory if account.can_enter(directory) else scratch
         server = cls(home, scratch, _binaries(account, scratch), account)
         try:
@@ -251,11 +251,12 @@ class PostgresServer:
 
 def remove_residue(directory: Path) -> None:
     """Remove what a server of a killed process left of `directory`'s cluster, also outside of it."""
-    for home in (directory, _scratch(directory)):
+    for home in (directory, *_scratches(directory)):
         _kill_leftover(home / "data" / "postmaster.pid")
         shutil.rmtree(home / "data", ignore_errors=True)
         (home / "postgres.log").unlink(missing_ok=True)
-    shutil.rmtree(_scratch(directory), ignore_errors=True)
+    for scratch in _scratches(directory):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _kill_leftover(pid_file: Path) -> None:
@@ -267,10 +268,18 @@ def _kill_leftover(pid_file: Path) -> None:
             process.wait(STOP_TIMEOUT_S)
 
 
-def _scratch(directory: Path) -> Path:
-    """A place outside of `directory` that belongs to it alone and can be found again."""
+def _scratches(directory: Path) -> list[Path]:
+    """Places outside of `directory` that belong to it alone and can be found again from any process."""
     digest = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"tocsin-postgres-{os.getuid()}-{digest}"
+    name = f"tocsin-postgres-{os.getuid()}-{digest}"
+    parents = dict.fromkeys((Path("/tmp"), Path("/var/tmp"), Path(tempfile.gettempdir())))  # noqa: S108
+    return [parent / name for parent in parents if parent.is_dir()]
+
+
+def _scratch(directory: Path, account: Account) -> Path:
+    """The first of them that the account may enter: TMPDIR itself may be closed to it."""
+    scratches = _scratches(directory)
+    return next((scratch for scratch in scratches if account.can_enter(scratch.parent)), scratches[0])
 
 
 def _binaries(account: Account, scratch: Path) -> Path:

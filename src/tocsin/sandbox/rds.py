@@ -71,9 +71,7 @@ class Endpoints:
 class MetricSink(Protocol):
     """Where published metrics go."""
 
-    def put(
-        self, namespace: str, name: str, dimensions: Mapping[str, str], value: float, unit: str = "None"
-    ) -> None:
+    def put(self, namespace: str, name: str, dimensions: Mapping[str, str], value: float, unit: str = "None") -> None:
         """Record one value now."""
 
 
@@ -136,9 +134,10 @@ class RdsPlant:
         for instance in [known for known in self._servers if known not in wanted]:
             await self._servers.pop(instance).stop()
             self._observed.pop(instance.identifier, None)
-        async with asyncio.TaskGroup() as starting:
-            for instance in wanted - self._servers.keys():
-                starting.create_task(self._start(instance))
+        starting = [self._start(instance) for instance in wanted - self._servers.keys()]
+        for outcome in await asyncio.gather(*starting, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
     async def _start(self, instance: DbInstance) -> None:
         self._servers[instance] = await PostgresServer.start(
@@ -169,9 +168,7 @@ class RdsPlant:
         before = self._observed.get(identifier)
         self._observed[identifier] = _Observed(sample, now)
         dimensions = {"DBInstanceIdentifier": identifier}
-        self._metrics.put(
-            NAMESPACE, "DatabaseConnections", dimensions, float(sample.client_connections), "Count"
-        )
+        self._metrics.put(NAMESPACE, "DatabaseConnections", dimensions, float(sample.client_connections), "Count")
         if before is not None and now > before.at:
             # Processes come and go between two looks, so that the sum may even fall.
             used_s = max(0.0, sample.cpu_s - before.sample.cpu_s)
@@ -197,9 +194,7 @@ class RdsPlant:
         for name, value in counts.items():
             self._metrics.put(NAMESPACE, name, dimensions, float(value), "Count")
         for latency_us in counters.borrow_latencies_us:
-            self._metrics.put(
-                NAMESPACE, "DatabaseConnectionsBorrowLatency", dimensions, latency_us, "Microseconds"
-            )
+            self._metrics.put(NAMESPACE, "DatabaseConnectionsBorrowLatency", dimensions, latency_us, "Microseconds")
         available = 100.0 if pool.available else 0.0
         self._metrics.put(NAMESPACE, "AvailabilityPercentage", dimensions, available, "Percent")
 
