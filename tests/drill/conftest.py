@@ -1,0 +1,117 @@
+"""One sandbox for all drills of this directory, in a checkout of its own: nothing here touches the developer's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from tocsin.model.verdict import RunVerdict, Verdict
+from tocsin.targets import load_target
+
+ROOT = Path(__file__).parents[2]
+CONTENT = ("contracts", "experiments", "loadtests", "replicas", "synthetics", "systems")
+EXPERIMENTS = ROOT / "experiments" / "leave-attendance"
+
+
+@dataclass
+class Checkout:
+    """A directory that looks like the repository, with a running sandbox."""
+
+    root: Path
+    runs: list[Path] = field(default_factory=list)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "tocsin.cli", *arguments]
+
+    def tocsin(self, *arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments), cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def client(self, service: str) -> Any:
+        target = load_target(self.root, "sandbox")
+        return boto3.Session(
+            aws_access_key_id=target.access_key_id,
+            aws_secret_access_key=target.secret_access_key,
+            region_name="ap-southeast-2",
+        ).client(service, endpoint_url=target.endpoint_url)
+
+    def run(self, name: str, edit: Callable[[dict[str, Any]], None] | None = None) -> tuple[int, Verdict, Path]:
+        """Drill one of our experiments, changed by `edit`; exit code, verdict, directory of the drill."""
+        path = self.experiment(name, edit)
+        out = self.out()
+        answer = self.tocsin("run", str(path), "--out", str(out))
+        assert "Traceback" not in answer.stderr, answer.stderr
+        run = RunVerdict.model_validate_json((out / "verdict.json").read_text())
+        return answer.returncode, run.drills[0], out / path.stem
+
+    def experiment(self, name: str, edit: Callable[[dict[str, Any]], None] | None = None) -> Path:
+        document = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())
+        if edit is not None:
+            edit(document)
+        path = self.out().with_suffix("") / f"{name}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+        return path
+
+    def out(self) -> Path:
+        self.runs.append(self.root / f"out-{len(self.runs)}")
+        return self.runs[-1]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*arguments), cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def pool(self) -> dict[str, int]:
+        """The connection pool of the database proxy, as the AWS API tells it."""
+        groups = self.client("rds").describe_db_proxy_target_groups(DBProxyName="itcenter-dev-proxy")
+        config: dict[str, int] = groups["TargetGroups"][0]["ConnectionPoolConfig"]
+        return {name: value for name, value in config.items() if isinstance(value, int)}
+
+
+def extension(document: dict[str, Any]) -> dict[str, Any]:
+    block: dict[str, Any] = document["extensions"][0]
+    return block
+
+
+def wait_for(what: str, seen: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not seen():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout_s} s for {what}")
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    root = tmp_path_factory.mktemp("checkout")
+    for name in CONTENT:
+        (root / name).symlink_to(ROOT / name)
+    checkout = Checkout(root)
+    up = checkout.tocsin("sandbox", "up", "leave-attendance", timeout=120)
+    assert up.returncode == 0, up.stdout + up.stderr
+    try:
+        yield checkout
+    finally:
+        down = checkout.tocsin("sandbox", "down", timeout=60)
+        assert down.returncode == 0, down.stdout + down.stderr
+
+
+def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, float]:
+    """Send a signal; exit code, output, and wall seconds until the end."""
+    started = time.monotonic()
+    os.kill(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output, time.monotonic() - started

@@ -1,0 +1,170 @@
+"""Whole drills against the running sandbox: what passes, and everything that must not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.drill.conftest import Checkout, extension, interrupt, wait_for
+from tocsin.history import read_history
+from tocsin.model.events import FaultChanged, FaultStage
+from tocsin.model.verdict import Outcome, Reason, RunVerdict, Verdict
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
+
+
+def reasons(verdict: Verdict) -> dict[str, Reason]:
+    """What was not as expected."""
+    return {j.id: j.reason for j in verdict.judgements if j.outcome is not Outcome.PASS}
+
+
+def stages(directory: Path) -> list[FaultStage]:
+    events = read_history(directory / "history.jsonl")
+    return [event.stage for event in events if isinstance(event, FaultChanged)]
+
+
+def test_all_six_drills_pass_and_tell_what_the_runbook_gets_wrong(checkout: Checkout) -> None:
+    out = checkout.out()
+    answer = checkout.tocsin("run", "experiments/leave-attendance", "--out", str(out), timeout=500)
+    run = RunVerdict.model_validate_json((out / "verdict.json").read_text())
+    assert {d.experiment: reasons(d) for d in run.drills} == {
+        name: {}
+        for name in (
+            "bad-release",
+            "break-graph-token",
+            "calendar-worker-stopped",
+            "clock-in-throttled",
+            "poison-calendar-message",
+            "throttle-rds-proxy",
+        )
+    }
+    assert answer.returncode == 0
+    findings = {(finding.kind, finding.subject) for drill in run.drills for finding in drill.findings}
+    assert any(kind == "gap" for kind, _ in findings)
+    assert ("blind_alarm", "api-5xx-runbook") in findings
+    release = next(drill for drill in run.drills if drill.experiment == "bad-release")
+    assert release.time_to_roll_back_s is not None
+    assert release.time_to_recover_s is not None
+    for drill in run.drills:
+        assert (out / drill.experiment / "report.html").stat().st_size > 10_000
+    again = checkout.tocsin("report", str(out))
+    assert again.returncode == 0
+    assert RunVerdict.model_validate_json((out / "verdict.json").read_text()).drills == run.drills
+
+
+def test_a_wrong_expectation_fails_and_says_why(checkout: Checkout) -> None:
+    """The dead-letter queue has nothing to do with the database, and the 5xx alarm does ring."""
+
+    def expect_the_wrong_bells(document: dict[str, Any]) -> None:
+        extension(document)["expect"] |= {
+            "must": [{"alarm": "calendar-dlq", "within": "8m"}],
+            "quiet": ["api-5xx"],
+            "blind": [],
+        }
+
+    code, verdict, _ = checkout.run("throttle-rds-proxy", expect_the_wrong_bells)
+    assert code == 1
+    assert reasons(verdict)["must:calendar-dlq"] is Reason.DID_NOT_RING
+    assert reasons(verdict)["quiet:api-5xx"] is Reason.RANG_BUT_QUIET
+
+
+def test_a_fault_that_changes_nothing_is_no_pass(checkout: Checkout) -> None:
+    pool = checkout.pool()
+
+    def throttle_to_what_is_set(document: dict[str, Any]) -> None:
+        document["method"][0]["provider"]["arguments"] = {
+            "proxy": "itcenter-dev-proxy",
+            "max_connections_percent": pool["MaxConnectionsPercent"],
+        }
+
+    code, verdict, _ = checkout.run("throttle-rds-proxy", throttle_to_what_is_set)
+    assert code == 3
+    assert Reason.NO_EFFECT in reasons(verdict).values()
+    assert checkout.pool() == pool
+
+
+def test_an_alarm_that_already_rings_stops_the_drill_before_anything_is_broken(checkout: Checkout) -> None:
+    sqs, cloudwatch = checkout.client("sqs"), checkout.client("cloudwatch")
+    url = sqs.get_queue_url(QueueName="itcenter-dev-calendar-sync-dlq")["QueueUrl"]
+
+    def state() -> str:
+        alarms = cloudwatch.describe_alarms(AlarmNames=["itcenter-dev-calendar-dlq"])["MetricAlarms"]
+        return str(alarms[0]["StateValue"])
+
+    sqs.send_message(QueueUrl=url, MessageBody="{}")
+    try:
+        wait_for("the alarm to ring", lambda: state() == "ALARM")
+        code, verdict, directory = checkout.run("throttle-rds-proxy")
+        assert code == 4
+        assert verdict.stopped == "alarms"
+        assert stages(directory) == []
+    finally:
+        for message in sqs.receive_message(QueueUrl=url)["Messages"]:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        wait_for("the alarm to clear", lambda: state() == "OK")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+def test_a_signal_in_the_fault_act_undoes_verifies_and_reports(checkout: Checkout, number: signal.Signals) -> None:
+    before, out = checkout.pool(), checkout.out()
+    process = checkout.start("run", "experiments/leave-attendance/throttle-rds-proxy.yaml", "--out", str(out))
+    wait_for("the fault", lambda: checkout.pool() != before)
+    code, output, _ = interrupt(process, number)
+    assert code == 4, output
+    assert checkout.pool() == before
+    assert stages(out / "throttle-rds-proxy")[-1] is FaultStage.VERIFIED
+    verdict = RunVerdict.model_validate_json((out / "verdict.json").read_text()).drills[0]
+    assert verdict.stopped == "interrupted"
+    assert (out / "throttle-rds-proxy" / "report.html").exists()
+
+
+def test_kill_9_in_the_fault_act_is_mended_by_recover(checkout: Checkout) -> None:
+    before, out = checkout.pool(), checkout.out()
+    process = checkout.start("run", "experiments/leave-attendance/throttle-rds-proxy.yaml", "--out", str(out))
+    wait_for("the fault", lambda: checkout.pool() != before)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert checkout.pool() != before
+    assert "rds_proxy_throttle" in checkout.tocsin("ledger").stdout
+
+    refused = checkout.tocsin("run", "experiments/leave-attendance/throttle-rds-proxy.yaml")
+    assert refused.returncode == 4
+    assert "tocsin recover" in refused.stdout
+
+    recovered = checkout.tocsin("recover")
+    assert (recovered.returncode, recovered.stdout.count("undone and verified")) == (0, 1)
+    assert checkout.pool() == before
+    assert checkout.tocsin("recover").stdout.startswith("nothing to recover")
+    # The history of the dead drill is cut in the middle: it can be judged, and is no pass.
+    assert checkout.tocsin("report", str(out)).returncode in (1, 3, 5)
+
+
+def test_chaos_run_works_with_the_same_file(checkout: Checkout) -> None:
+    before, journal = checkout.pool(), checkout.root / "journal.json"
+    chaos = Path(sys.executable).with_name("chaos")
+    subprocess.run(
+        [str(chaos), "run", "--journal-path", str(journal), "experiments/leave-attendance/throttle-rds-proxy.yaml"],
+        cwd=checkout.root,
+        check=True,
+        timeout=120,
+    )
+    told = json.loads(journal.read_text())
+    assert told["status"] == "completed"
+    assert told["run"][0]["output"] == "effective"
+    assert told["rollbacks"][0]["status"] == "succeeded"
+    assert checkout.pool() == before
+    assert checkout.tocsin("recover").stdout.startswith("nothing to recover")
+
+
+def test_smoke(checkout: Checkout) -> None:
+    answer = checkout.tocsin("smoke", "leave-attendance")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "canary" in answer.stdout
+    assert "contract:" in answer.stdout
