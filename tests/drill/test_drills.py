@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.drill.conftest import Checkout, extension, interrupt, wait_for
+
 from tocsin.history import read_history
 from tocsin.model.events import FaultChanged, FaultStage
 from tocsin.model.verdict import Outcome, Reason, RunVerdict, Verdict

@@ -1,0 +1,131 @@
+"""Every fault of the registry on the running sandbox: seen, undone, and the AWS API tells the same as before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.drill.conftest import Checkout
+
+from tocsin.faults.base import AnyFault
+from tocsin.faults.lifecycle import FaultLifecycle
+from tocsin.faults.registry import FAULTS, fault_class
+from tocsin.ledger import Ledger
+from tocsin.model.events import FaultStage
+from tocsin.target import Target
+from tocsin.targets import load_target
+
+pytestmark = pytest.mark.drill
+
+STAGE = "leave-attendance-dev"
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "lambda_bad_release": {"function": f"{STAGE}-clockIn", "alias": "provisioned"},
+    "lambda_environment_credential": {"function": f"{STAGE}-calendarSyncWorker", "variable": "GRAPH_CLIENT_SECRET"},
+    "lambda_event_source_disabled": {"function": f"{STAGE}-calendarSyncWorker", "queue": "itcenter-dev-calendar-sync"},
+    "lambda_reserved_concurrency": {"function": f"{STAGE}-clockIn", "reserved": 0},
+    "rds_proxy_throttle": {"proxy": "itcenter-dev-proxy", "max_connections_percent": 1, "borrow_timeout_s": 1},
+    "sqs_poison_message": {"queue": "itcenter-dev-calendar-sync"},
+}
+
+Describe = Callable[[Callable[[str], Any]], Any]
+ACCOUNT: dict[str, Describe] = {
+    "alias": lambda client: _without_metadata(
+        client("lambda").get_alias(FunctionName=f"{STAGE}-clockIn", Name="provisioned"), "RevisionId"
+    ),
+    "clock-in": lambda client: _function(client, f"{STAGE}-clockIn"),
+    "worker": lambda client: _function(client, f"{STAGE}-calendarSyncWorker"),
+    "concurrency": lambda client: (
+        client("lambda").get_function_concurrency(FunctionName=f"{STAGE}-clockIn").get("ReservedConcurrentExecutions")
+    ),
+    "provisioned": lambda client: [
+        (c["FunctionArn"], c["RequestedProvisionedConcurrentExecutions"], c["Status"])
+        for c in client("lambda").list_provisioned_concurrency_configs(FunctionName=f"{STAGE}-clockIn")[
+            "ProvisionedConcurrencyConfigs"
+        ]
+    ],
+    "mapping": lambda client: [
+        (m["UUID"], m["State"], m["BatchSize"])
+        for m in client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    ],
+    "proxy": lambda client: client("rds").describe_db_proxy_target_groups(DBProxyName="itcenter-dev-proxy")[
+        "TargetGroups"
+    ][0]["ConnectionPoolConfig"],
+    "queue": lambda client: _attributes(client, "itcenter-dev-calendar-sync"),
+    "dead-letter queue": lambda client: _attributes(client, "itcenter-dev-calendar-sync-dlq"),
+}
+
+
+def _without_metadata(answer: dict[str, Any], *more: str) -> dict[str, Any]:
+    return {key: value for key, value in answer.items() if key not in ("ResponseMetadata", *more)}
+
+
+def _function(client: Callable[[str], Any], name: str) -> dict[str, Any]:
+    # These two change with every update, also with one that puts everything back.
+    return _without_metadata(
+        client("lambda").get_function_configuration(FunctionName=name), "RevisionId", "LastModified"
+    )
+
+
+def _attributes(client: Callable[[str], Any], name: str) -> dict[str, str]:
+    sqs = client("sqs")
+    found: dict[str, str] = sqs.get_queue_attributes(
+        QueueUrl=sqs.get_queue_url(QueueName=name)["QueueUrl"], AttributeNames=["All"]
+    )["Attributes"]
+    return {key: value for key, value in found.items() if key != "LastModifiedTimestamp"}
+
+
+class Bench:
+    def __init__(self, checkout: Checkout, directory: Path) -> None:
+        self.client = checkout.client
+        found = load_target(checkout.root, "sandbox")
+        self.target = Target(**{**vars(found), "region": "ap-southeast-2"})
+        self.ledger = Ledger(directory / "ledger.sqlite", "sandbox")
+        self.lifecycle = FaultLifecycle(target=self.target, ledger=self.ledger, drill="d")
+
+    def account(self) -> dict[str, Any]:
+        return {name: describe(self.client) for name, describe in ACCOUNT.items()}
+
+
+@pytest.fixture
+def bench(checkout: Checkout, tmp_path: Path) -> Bench:
+    return Bench(checkout, tmp_path)
+
+
+def test_the_table_above_names_every_fault() -> None:
+    assert ARGUMENTS.keys() == FAULTS.keys()
+
+
+@pytest.mark.parametrize("kind", sorted(FAULTS))
+def test_a_fault_is_seen_and_its_undo_leaves_no_trace(bench: Bench, kind: str) -> None:
+    fault: AnyFault = fault_class(kind).model_validate(ARGUMENTS[kind])
+    before = bench.account()
+    assert bench.lifecycle.inject(fault) is FaultStage.EFFECTIVE
+    assert bench.account() != before
+    assert bench.lifecycle.undo_all() == []
+    assert bench.account() == before
+    assert bench.ledger.entries(only_open=True) == []
+
+
+@pytest.mark.parametrize("kind", sorted(FAULTS))
+def test_undoing_twice_changes_nothing(bench: Bench, kind: str) -> None:
+    """As after a crash between the undo and its last line in the ledger."""
+    before = bench.account()
+    bench.lifecycle.inject(fault_class(kind).model_validate(ARGUMENTS[kind]))
+    entries = bench.ledger.entries()
+    assert bench.lifecycle.undo_all(entries) == []
+    assert bench.lifecycle.undo_all(entries) == []
+    assert bench.account() == before
+
+
+def test_the_ledger_holds_no_secret(bench: Bench) -> None:
+    function = f"{STAGE}-calendarSyncWorker"
+    variables = bench.client("lambda").get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+    fault = fault_class("lambda_environment_credential").model_validate(ARGUMENTS["lambda_environment_credential"])
+    bench.lifecycle.inject(fault)
+    try:
+        written = bench.ledger.path.read_bytes()
+        assert variables["GRAPH_CLIENT_SECRET"].encode() not in written
+    finally:
+        assert bench.lifecycle.undo_all() == []
