@@ -14,6 +14,8 @@ from tocsin.model.verdict import Detection, Finding, Judgement, Reason
 TOLERANCE_WALL_S = 0.25
 """Wall seconds by which a drill may end a window early: the wait and the record are not one instant."""
 
+NEVER_READ = "nobody read its state and its definition before the injection"
+
 
 def check_must_alarms(timeline: Timeline) -> Iterator[Answer]:
     """An alarm counts only by a transition to ALARM after the injection was accepted."""
@@ -91,6 +93,8 @@ def _ring(timeline: Timeline, entry: MustAlarm) -> Judgement:
         return question.unknown(
             Reason.RANG_BEFORE_FAULT, f"it was in ALARM {ago} before the injection: it proves nothing"
         )
+    if not timeline.seen_before_fault(entry.alarm):
+        return question.unknown(Reason.NOT_WATCHED, NEVER_READ)
     ring = first_ring(timeline, entry.alarm)
     if ring is None:
         return _silent(question, timeline, entry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tocsin.checkers.answers import Answer, NotObserved, Question
-from tocsin.checkers.must_alarm import TOLERANCE_WALL_S
+from tocsin.checkers.must_alarm import NEVER_READ, TOLERANCE_WALL_S
 from tocsin.checkers.timeline import Timeline
 from tocsin.model.duration import format_duration
 from tocsin.model.events import Act
@@ -28,6 +28,8 @@ def unproven_silence(question: Question, timeline: Timeline, alarm: str, window_
     """Why the silence of an alarm proves nothing; None when it was watched for its whole window."""
     if timeline.accepted is None:
         return question.unknown(Reason.NO_EVIDENCE, "nothing was injected, so silence proves nothing")
+    if not timeline.seen_before_fault(alarm):
+        return question.unknown(Reason.NOT_WATCHED, NEVER_READ)
     held_s = timeline.production(timeline.fault_end - timeline.accepted)
     if held_s < window_s - timeline.production(TOLERANCE_WALL_S) or Act.RECOVERY not in timeline.ended_acts:
         return question.unknown(

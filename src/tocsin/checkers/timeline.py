@@ -274,6 +274,11 @@ class Timeline:
             return None
         return self.in_alarm(alarm, after=float("-inf"), until=self.accepted)
 
+    def seen_before_fault(self, alarm: str) -> bool:
+        """Whether the alarm's state and definition were read before the injection."""
+        seen = self.first_seen.get(alarm)
+        return seen is not None and self.accepted is not None and seen.at <= self.accepted
+
     def watch_gap(self, alarm: str, start: float, end: float) -> float:
         """The longest time (production seconds) in a window for which nobody looked at the alarm."""
         marks = [start, *(at for at in self._looks.get(alarm, ()) if start <= at <= end), end]

@@ -1,0 +1,142 @@
+"""Laws that hold for every history: verdicts merge like Jepsen's, and less evidence never makes a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.checkers.histories import EXPECT, Scene, drop, failing, gap, passing, tweak, without
+
+from tocsin.checkers import judge
+from tocsin.model.events import (
+    ActorDied,
+    AlarmChanged,
+    AlarmNotified,
+    AlarmSeen,
+    AlarmsPolled,
+    CanaryRan,
+    ContractRan,
+    DrillStarted,
+    Event,
+    FaultChanged,
+    FaultStage,
+    HypothesisChecked,
+    LoadSecond,
+    WorkCounted,
+)
+from tocsin.model.verdict import Outcome, merge
+
+OUTCOMES = st.sampled_from(list(Outcome))
+MANY = st.lists(OUTCOMES, max_size=8)
+KINDS = sorted({type(event) for event in passing()} - {DrillStarted}, key=lambda kind: kind.__name__)
+
+NOT_PASSING: dict[str, Callable[[], list[Event]]] = {
+    "failing": failing,
+    "silent alarm": lambda: Scene(rings={"api-latency": (312.0, 301.0)}).history(),
+    "loud quiet alarm": lambda: Scene(rings={**Scene().rings, "label-dlq": (200.0, 100.0)}).history(),
+    "seeing blind alarm": lambda: Scene(rings={**Scene().rings, "api-5xx-legacy": (200.0, 100.0)}).history(),
+    "canary blind": lambda: Scene(failing_canaries=()).history(),
+    "too degraded": lambda: Scene(expect=EXPECT.model_copy(update={"degraded": None})).history(),
+    "no effect": lambda: tweak(
+        passing(),
+        lambda e: isinstance(e, FaultChanged) and e.stage == FaultStage.EFFECTIVE,
+        stage=FaultStage.NO_EFFECT,
+    ),
+    "undo failed": lambda: tweak(
+        passing(),
+        lambda e: isinstance(e, FaultChanged) and e.stage == FaultStage.VERIFIED,
+        stage=FaultStage.UNDO_FAILED,
+    ),
+    "work lost": lambda: tweak(passing(), lambda e: isinstance(e, WorkCounted), lost_count=1, lost=("a",)),
+    "steady state lost": lambda: tweak(passing(), lambda e: isinstance(e, HypothesisChecked), met=False),
+    "interrupted": lambda: Scene().interrupted(),
+    "refused": lambda: Scene().refused(),
+    "refuted gap": lambda: tweak(gap(), lambda e: isinstance(e, AlarmSeen) and e.alarm == "api-5xx", state="ALARM"),
+}
+
+
+@given(MANY, MANY)
+def test_merging_parts_is_merging_the_whole(one: list[Outcome], other: list[Outcome]) -> None:
+    if one and other:
+        assert merge([merge(one), merge(other)]) == merge([*one, *other])
+
+
+@given(MANY, st.randoms())
+def test_order_does_not_matter_to_a_merge(outcomes: list[Outcome], random: st.DataObject) -> None:
+    shuffled = list(outcomes)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert merge(shuffled) == merge(outcomes)
+
+
+@given(MANY)
+def test_a_pass_is_only_what_is_all_pass(outcomes: list[Outcome]) -> None:
+    assert (merge(outcomes) == Outcome.PASS) == (bool(outcomes) and set(outcomes) == {Outcome.PASS})
+    assert (merge(outcomes) == Outcome.FAIL) == (Outcome.FAIL in outcomes)
+
+
+def speaks_against(event: Event) -> bool:
+    """An observation that is bad news by itself: without it the drill may rightly look better."""
+    match event:
+        case AlarmChanged() | AlarmSeen():
+            return True
+        case AlarmsPolled():
+            return "ALARM" in event.states.values()
+        case CanaryRan():
+            return not event.ok_after_retry
+        case ContractRan():
+            return bool(event.failures)
+        case LoadSecond():
+            return "500" in event.statuses or "503" in event.statuses or "error" in event.statuses
+        case HypothesisChecked():
+            return not event.met
+        case WorkCounted():
+            return bool(event.lost_count)
+        case ActorDied():
+            return True
+    return False
+
+
+@pytest.mark.parametrize("name", NOT_PASSING)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(removed=st.sets(st.sampled_from(KINDS), max_size=6))
+def test_forgetting_a_kind_of_evidence_never_makes_a_pass(name: str, removed: set[type[Event]]) -> None:
+    # Alarm polls and transitions vouch for each other: what one forgets the other still tells.
+    assert judge(without(NOT_PASSING[name](), *removed)).outcome != Outcome.PASS
+
+
+@pytest.mark.parametrize("name", NOT_PASSING)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_forgetting_single_observations_never_makes_a_pass(name: str, data: st.DataObject) -> None:
+    history = NOT_PASSING[name]()
+    losable = [i for i, e in enumerate(history) if not isinstance(e, DrillStarted) and not speaks_against(e)]
+    gone = data.draw(st.sets(st.sampled_from(losable), max_size=40))
+    left = [event for index, event in enumerate(history) if index not in gone]
+    assert judge(left).outcome != Outcome.PASS
+
+
+@settings(max_examples=60, deadline=None)
+@given(removed=st.sets(st.sampled_from(KINDS), min_size=1))
+def test_every_kind_of_evidence_is_needed_for_a_pass(removed: set[type[Event]]) -> None:
+    needless = {"GuardChecked"}
+    verdict = judge(without(passing(), *removed))
+    if {kind.__name__ for kind in removed} <= needless:
+        assert verdict.outcome == Outcome.PASS
+    else:
+        assert verdict.outcome != Outcome.PASS, sorted(kind.__name__ for kind in removed)
+
+
+@settings(max_examples=40, deadline=None)
+@given(at=st.floats(min_value=0, max_value=1))
+def test_a_history_cut_anywhere_is_no_pass(at: float) -> None:
+    history = passing()
+    end = history[0].at + at * (history[-1].at - history[0].at)
+    cut = drop(history, lambda event: event.at > end)
+    if len(cut) < len(history):
+        assert judge(cut).outcome != Outcome.PASS
+
+
+def test_notifications_are_evidence_too() -> None:
+    assert judge(without(passing(), AlarmNotified)).outcome == Outcome.FAIL
