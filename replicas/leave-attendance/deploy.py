@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import string
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +26,7 @@ DEPLOYMENT_BUCKET = "leave-attendance-dev-deployments"
 GRAPH_TENANT = "itcenter-dev"
 GRAPH_CLIENT_ID = "calendar-sync-dev"
 LOAD_USERS = 20
+READY_TIMEOUT_S = 20
 
 
 class SyntheticUser(NamedTuple):
@@ -201,13 +203,13 @@ def add_employees(account: Account, users: dict[str, str]) -> None:
 def wait_for_provisioned_concurrency(account: Account) -> None:
     """Return when the environments of clock-in and clock-out are READY."""
     functions = account.client("lambda")
+    deadline = time.monotonic() + READY_TIMEOUT_S
     for name in ("clockIn", "clockOut"):
         alias = {"FunctionName": f"{STACK}-{name}", "Qualifier": "provisioned"}
-        status = "IN_PROGRESS"
-        while status == "IN_PROGRESS":
-            status = functions.get_provisioned_concurrency_config(**alias)["Status"]
-        if status != "READY":
-            raise RuntimeError(f"expected provisioned concurrency of {name} to be READY, found {status}")
+        while (status := functions.get_provisioned_concurrency_config(**alias)["Status"]) != "READY":
+            if status == "FAILED" or time.monotonic() > deadline:
+                raise RuntimeError(f"expected provisioned concurrency of {name} to be READY, found {status}")
+            time.sleep(0.05)
 
 
 def new_password() -> str:

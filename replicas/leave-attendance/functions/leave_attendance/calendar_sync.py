@@ -50,13 +50,11 @@ def _queue(user: str, subject: str, start: str, end: str) -> tuple[str, str]:
     sync_id = str(uuid.uuid4())
     message = {"syncId": sync_id, "userId": user, "subject": subject, "startDate": start, "endDate": end}
     try:
-        answer = aws.client("sqs").send_message(
-            QueueUrl=setting("CALENDAR_SYNC_QUEUE_URL"), MessageBody=json.dumps(message)
-        )
+        message_id = aws.send_message(setting("CALENDAR_SYNC_QUEUE_URL"), json.dumps(message))
     except aws.AwsError as cause:
-        raise DependencyUnavailable("queue", type(cause).__name__) from cause
-    logs.info("calendar.sync.queued", syncId=sync_id, messageId=answer["MessageId"])
-    return answer["MessageId"], sync_id
+        raise DependencyUnavailable("queue", str(cause)) from cause
+    logs.info("calendar.sync.queued", syncId=sync_id, messageId=message_id)
+    return message_id, sync_id
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,9 @@ _connection: Connection | None = None
 def _credentials() -> dict[str, str]:
     arn = setting("DB_SECRET_ARN")
     try:
-        answer = aws.client("secretsmanager").get_secret_value(SecretId=arn)
+        secret: dict[str, str] = json.loads(aws.get_secret_value(arn))
     except aws.AwsError as cause:
-        raise DependencyUnavailable("secrets", type(cause).__name__) from cause
-    secret: dict[str, str] = json.loads(answer["SecretString"])
+        raise DependencyUnavailable("secrets", str(cause)) from cause
     return secret
 
 
