@@ -31,9 +31,7 @@ class Sink:
 
     values: dict[str, list[float]] = field(default_factory=dict)
 
-    def put(
-        self, namespace: str, name: str, dimensions: Mapping[str, str], value: float, unit: str = "None"
-    ) -> None:
+    def put(self, namespace: str, name: str, dimensions: Mapping[str, str], value: float, unit: str = "None") -> None:
         assert namespace == "AWS/RDS"
         (key,) = dimensions
         self.values.setdefault(f"{key}/{name}", []).append(value)
@@ -186,7 +184,7 @@ def test_parameters_work_outside_a_transaction(plant: Plant) -> None:
     ],
 )
 def test_session_state_pins_the_connection(plant: Plant, sql: str) -> None:
-    plant.pool(ONE_USABLE, timeout_s=1)
+    plant.pool(ONE_USABLE, timeout_s=0)
     pinned, other = plant.connect(), plant.connect()
     pinned.run(sql)
     assert plant.published()["ProxyName/DatabaseConnectionsCurrentlySessionPinned"] == [1]
@@ -299,7 +297,7 @@ def test_a_killed_database_session_is_an_error_once_and_then_replaced(plant: Pla
 
 
 def test_without_a_target_every_borrow_times_out(plant: Plant) -> None:
-    plant.pool(targets=(), timeout_s=1)
+    plant.pool(targets=(), timeout_s=0)
     client = plant.connect()
     with pytest.raises(pg8000.native.DatabaseError, match="Timed-out waiting"):
         client.run("SELECT 1")
@@ -319,9 +317,7 @@ def test_many_clients_at_once_never_exceed_the_limit(plant: Plant) -> None:
                 client.run("BEGIN")
                 client.run("SELECT :n::int", n=number)
                 client.run("COMMIT")
-            ((count,),) = client.run(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'RDSProxy%'"
-            )
+            ((count,),) = client.run("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'RDSProxy%'")
             return int(count)
         finally:
             client.close()

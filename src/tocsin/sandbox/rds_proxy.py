@@ -33,6 +33,7 @@ from tocsin.sandbox.pgwire import DatabaseConnection, DatabaseGoneError, Login
 
 RESERVED_CONNECTIONS = 2
 RECONNECT_PAUSE_S = 0.1
+CONNECT_TIMEOUT_S = 1.0
 
 BORROW_TIMEOUT_TEXT = "Timed-out waiting to acquire database connection."
 CONNECTION_EXCEPTION = "08000"
@@ -188,7 +189,10 @@ class ConnectionPool:
     async def _take(self, login: Login, started: float) -> DatabaseConnection | None:
         connection = self._take_idle(login)
         if connection is None and self._make_room():
-            async with asyncio.timeout_at(started + self._settings.borrow_timeout_s):
+            # The timeout is about waiting for others; opening a connection gets its time in any case.
+            now = asyncio.get_running_loop().time()
+            deadline = max(started + self._settings.borrow_timeout_s, now + CONNECT_TIMEOUT_S)
+            async with asyncio.timeout_at(deadline):
                 connection = await self._open(login)
         if connection is not None:
             self._borrowed.add(connection)
