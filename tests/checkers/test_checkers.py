@@ -30,6 +30,7 @@ from tocsin.checkers.timeline import Timeline
 from tocsin.errors import InvalidInput
 from tocsin.model.events import (
     Act,
+    ActEnded,
     ActivityRan,
     ActorDied,
     AlarmChanged,
@@ -850,6 +851,48 @@ def test_a_poll_that_crossed_a_transition_is_not_a_second_ring() -> None:
     assert judge(add(passing(), stale)).outcome == Outcome.PASS
 
 
+def test_a_notification_stamped_in_whole_milliseconds_is_the_one_of_this_ring() -> None:
+    ring = next(e for e in passing() if changed(e, "api-5xx", "ALARM"))
+    told = tweak(
+        passing(),
+        lambda e: isinstance(e, AlarmNotified) and e.alarm == "api-5xx" and e.state == "ALARM",
+        at=ring.at - 0.0009,
+    )
+    assert found(judge(told), "must:api-5xx").outcome == Outcome.PASS
+
+
+def test_counting_work_for_long_does_not_make_the_load_look_cut() -> None:
+    waited = 9.0
+    history = [
+        event.model_copy(update={"at": event.at + waited, "waited_s": waited})
+        if isinstance(event, WorkCounted)
+        else event.model_copy(update={"at": event.at + waited})
+        if isinstance(event, ResidueChecked | DrillEnded) or in_act(Act.RECOVERY, ActEnded)(event)
+        else event
+        for event in passing()
+    ]
+    polls = (
+        AlarmsPolled(at=SCENE.end + second, polls=4, states=dict.fromkeys(SYSTEM.alarms, "OK"))
+        for second in range(int(waited) + 1)
+    )
+    verdict = judge(add(history, *polls))
+    assert found(verdict, "load").outcome == Outcome.PASS
+    assert verdict.outcome == Outcome.PASS
+
+
+def test_whether_a_metric_has_data_may_be_asked_at_the_end() -> None:
+    later = AlarmSeen(at=SCENE.end - 0.01, alarm="api-5xx-legacy", state="OK", has_data=True)
+    assert "Its metric has data" in judge(add(passing(), later)).findings[0].message
+
+
+def test_no_effect_is_the_first_thing_said() -> None:
+    history = staged(passing(), FaultStage.EFFECTIVE, FaultStage.NO_EFFECT)
+    verdict = judge(history)
+    unknown = [judgement for judgement in verdict.judgements if judgement.outcome == Outcome.UNKNOWN]
+    assert unknown[0].reason == Reason.NO_EFFECT
+    assert verdict.exit_code == 3
+
+
 def test_gap_is_a_finding_that_tells_what_hurt() -> None:
     verdict = judge(gap())
     assert verdict.outcome == Outcome.PASS
@@ -929,7 +972,9 @@ def test_an_experiment_without_load_says_so() -> None:
 
 def test_a_quiet_alarm_without_data_proves_little() -> None:
     history = tweak(passing(), lambda e: isinstance(e, AlarmSeen) and e.alarm == "label-dlq", has_data=False)
-    assert any(what.startswith("label-dlq: its metric had no datapoint") for what in judge(history).not_observed)
+    assert any(
+        what.startswith("label-dlq: its metric has never had a datapoint") for what in judge(history).not_observed
+    )
 
 
 def test_blind_and_quiet_use_the_longest_deadline() -> None:

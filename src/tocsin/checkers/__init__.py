@@ -32,6 +32,8 @@ SAFETY: tuple[Checker, ...] = (check_undo, check_residue)
 """Asked whatever happened, as soon as a fault was requested: a stop is no excuse for a fault left behind."""
 
 EXPECTATIONS: tuple[Checker, ...] = (
+    check_actors,
+    check_effect,
     check_must_alarms,
     check_must_canaries,
     check_quiet_alarms,
@@ -41,7 +43,6 @@ EXPECTATIONS: tuple[Checker, ...] = (
     check_contract,
     check_recovery,
     check_conserved,
-    check_effect,
     check_method,
     check_rollbacks,
     check_hypothesis,
@@ -50,7 +51,6 @@ EXPECTATIONS: tuple[Checker, ...] = (
     check_load,
     check_complete,
     check_guards,
-    check_actors,
     check_definitions,
     check_unobserved,
 )

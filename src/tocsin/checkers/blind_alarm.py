@@ -46,7 +46,7 @@ def _rang(timeline: Timeline, alarm: str) -> float | None:
 
 
 def _data(timeline: Timeline, alarm: str) -> str:
-    seen = timeline.first_seen.get(alarm)
-    if seen is None or seen.has_data is None:
+    has_data = timeline.has_data(alarm)
+    if has_data is None:
         return ". Whether its metric has data was not asked."
-    return ". Its metric has data." if seen.has_data else ". Its metric has never had a datapoint."
+    return ". Its metric has data." if has_data else ". Its metric has never had a datapoint."

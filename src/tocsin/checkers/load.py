@@ -21,6 +21,8 @@ MAX_LATE_SECONDS = 0.05
 MAX_MISSING_SECONDS = 0.02
 MIN_OFFERED = 0.5
 """Share of the planned arrivals that must have been scheduled."""
+STOPPING_WALL_S = 4.0
+"""Wall seconds that the generator may take to end, before its traffic counts as missing."""
 MISSING_ALLOWED = 1
 """Seconds that may be missing or late whatever the share: a boundary may fall between two of them."""
 
@@ -176,12 +178,10 @@ def _validity(question: Question, timeline: Timeline, plan: LoadPlan) -> Judgeme
 
 
 def _missing_seconds(timeline: Timeline) -> int:
-    """Whole seconds without a record between the first one and the end of the recovery act."""
+    """Whole seconds without a record between the first one and the end of the traffic."""
     starts = [second.at for second in timeline.load]
-    recovery = timeline.acts.get(Act.RECOVERY)
     fault = timeline.acts.get(Act.FAULT)
-    # The generator may be stopped a little before the act is closed, and its last second may be cut.
-    last = recovery.end - 3.0 if recovery else timeline.end - 3.0
+    last = timeline.traffic_end - STOPPING_WALL_S
     first = fault.start if fault else starts[0]
     marks = [min(starts[0], first), *starts, max(starts[-1], last)]
     return sum(max(0, round(later - earlier) - 1) for earlier, later in pairwise(marks))

@@ -14,6 +14,8 @@ from tocsin.model.verdict import Detection, Finding, Judgement, Reason
 TOLERANCE_WALL_S = 0.25
 """Wall seconds by which a drill may end a window early: the wait and the record are not one instant."""
 
+CLOCK_SKEW_WALL_S = 1.0
+"""A queue stamps whole milliseconds by a clock of its own: a notification may seem earlier than its cause."""
 NEVER_READ = "nobody read its state and its definition before the injection"
 
 
@@ -137,8 +139,7 @@ def _silent(question: Question, timeline: Timeline, entry: MustAlarm) -> Judgeme
         return question.unknown(Reason.WINDOW_CUT, f"it had not rung when the fault ended after {held}")
     if not timeline.watched(entry.alarm, timeline.accepted, deadline):
         return question.unknown(Reason.NOT_WATCHED, _gap(timeline, entry.alarm, timeline.accepted, deadline))
-    seen = timeline.first_seen.get(entry.alarm)
-    no_data = "; its metric has never had a datapoint" if seen and seen.has_data is False else ""
+    no_data = "; its metric has never had a datapoint" if timeline.has_data(entry.alarm) is False else ""
     return question.failed(
         Reason.DID_NOT_RING,
         f"it was watched for {format_duration(entry.within)} and stayed "
@@ -167,7 +168,7 @@ def _clear(timeline: Timeline, entry: MustAlarm) -> Judgement:
             f"{text}, later than {format_duration(entry.clears_within)}",
             cleared_s=after_s,
         )
-    again = timeline.in_alarm(entry.alarm, after=cleared, until=timeline.end)
+    again = timeline.in_alarm(entry.alarm, after=cleared, until=timeline.watch_end)
     if again is not None:
         again_s = timeline.production(again - timeline.verified)
         return question.failed(
@@ -176,8 +177,10 @@ def _clear(timeline: Timeline, entry: MustAlarm) -> Judgement:
             cleared_s=after_s,
             again_s=again_s,
         )
-    if not timeline.watched(entry.alarm, cleared, timeline.end):
-        return question.unknown(Reason.NOT_WATCHED, f"{text}; {_gap(timeline, entry.alarm, cleared, timeline.end)}")
+    if not timeline.watched(entry.alarm, cleared, timeline.watch_end):
+        return question.unknown(
+            Reason.NOT_WATCHED, f"{text}; {_gap(timeline, entry.alarm, cleared, timeline.watch_end)}"
+        )
     return question.passed(f"{text} and stayed clear to the end", cleared_s=after_s)
 
 
@@ -196,7 +199,7 @@ def _notification(timeline: Timeline, ring: AlarmChanged) -> AlarmNotified | Non
         (
             event
             for event in timeline.of_kind(AlarmNotified)
-            if event.alarm == ring.alarm and event.state == "ALARM" and event.at >= ring.at
+            if event.alarm == ring.alarm and event.state == "ALARM" and event.at >= ring.at - CLOCK_SKEW_WALL_S
         ),
         None,
     )

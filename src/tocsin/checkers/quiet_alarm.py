@@ -17,11 +17,8 @@ def check_quiet_alarms(timeline: Timeline) -> Iterator[Answer]:
     """No transition to ALARM from the injection to the end of recovery, by an alarm that was watched."""
     for entry in timeline.expect.quiet:
         yield _quiet(timeline, entry)
-        seen = timeline.first_seen.get(entry.alarm)
-        if seen is not None and seen.has_data is False:
-            yield NotObserved(
-                f"{entry.alarm}: its metric had no datapoint when the drill began, so its silence says little."
-            )
+        if timeline.has_data(entry.alarm) is False:
+            yield NotObserved(f"{entry.alarm}: its metric has never had a datapoint, so its silence says little.")
 
 
 def unproven_silence(question: Question, timeline: Timeline, alarm: str, window_s: float) -> Judgement | None:
@@ -37,8 +34,8 @@ def unproven_silence(question: Question, timeline: Timeline, alarm: str, window_
             f"quiet so far, but its window of {format_duration(window_s)} was cut after {format_duration(held_s)}",
             held_s=held_s,
         )
-    if not timeline.watched(alarm, timeline.accepted, timeline.acts[Act.RECOVERY].end):
-        gap_s = timeline.watch_gap(alarm, timeline.accepted, timeline.acts[Act.RECOVERY].end)
+    if not timeline.watched(alarm, timeline.accepted, timeline.watch_end):
+        gap_s = timeline.watch_gap(alarm, timeline.accepted, timeline.watch_end)
         return question.unknown(Reason.NOT_WATCHED, f"for {format_duration(gap_s)} nobody looked at it", gap_s=gap_s)
     return None
 

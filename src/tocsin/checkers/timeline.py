@@ -22,6 +22,7 @@ from tocsin.model.events import (
     FaultStage,
     LoadSecond,
     Stopped,
+    WorkCounted,
 )
 from tocsin.model.experiment import Expect, Experiment
 from tocsin.model.system import AlarmState, System
@@ -141,6 +142,18 @@ class Timeline:
         return spans
 
     @cached_property
+    def watch_end(self) -> float:
+        """Until when alarms are watched: the end of the recovery act, or the last event."""
+        recovery = self.acts.get(Act.RECOVERY)
+        return self.end if recovery is None else recovery.end
+
+    @cached_property
+    def traffic_end(self) -> float:
+        """Until when load is due: work is counted after it ended, however long that takes."""
+        counts = (event.at - event.waited_s for event in self.of_kind(WorkCounted))
+        return min(self.watch_end, *counts, self.end)
+
+    @cached_property
     def ended_acts(self) -> frozenset[Act]:
         """Acts that were begun and brought to their end."""
         return frozenset(event.act for event in self.of_kind(ActEnded)) & frozenset(self.acts)
@@ -219,6 +232,11 @@ class Timeline:
         for event in self.of_kind(AlarmSeen):
             seen.setdefault(event.alarm, event)
         return seen
+
+    def has_data(self, alarm: str) -> bool | None:
+        """Whether the alarm's metric has ever had a datapoint, as last asked; None if it was not."""
+        told = [event.has_data for event in self.of_kind(AlarmSeen) if event.alarm == alarm]
+        return next((answer for answer in reversed(told) if answer is not None), None)
 
     @cached_property
     def _statements(self) -> dict[str, tuple[tuple[float, AlarmState], ...]]:

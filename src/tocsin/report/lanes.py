@@ -175,10 +175,9 @@ def _deadlines(timeline: Timeline, axis: Axis, must: MustAlarm | None) -> Iterat
 def _alarm_note(timeline: Timeline, axis: Axis, alarm: str) -> str:
     ring = first_ring(timeline, alarm)
     if ring is None:
-        seen = timeline.first_seen.get(alarm)
         if any(state == "ALARM" for _, state in timeline.alarm_states(alarm)):
             return "already in ALARM"
-        return "metric without data" if seen is not None and seen.has_data is False else "silent"
+        return "metric without data" if timeline.has_data(alarm) is False else "silent"
     told = f"rang {axis.since_zero(ring.at)}"
     cleared = cleared_at(timeline, alarm)
     if cleared is None or timeline.verified is None:
