@@ -160,9 +160,8 @@ def create_users(account: Account, pool: str, threads: ThreadPoolExecutor) -> di
     passwords = {user.secret: new_password() for user in SYNTHETIC_USERS}
     for secret, password in passwords.items():
         names = [user.name for user in SYNTHETIC_USERS if user.secret == secret]
-        content: dict[str, Any] = {"username": names[0], "password": password}
-        if len(names) > 1:
-            content["usernames"] = names
+        who: dict[str, Any] = {"username": names[0]} if len(names) == 1 else {"users": names}
+        content = who | {"password": password}
         vault.create_secret(Name=secret, SecretString=json.dumps(content))
 
     def create(user: SyntheticUser) -> str:

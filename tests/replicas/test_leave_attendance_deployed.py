@@ -131,7 +131,7 @@ def test_names_versions_and_aliases(deployed: Deployed) -> None:
     attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert attributes["VisibilityTimeout"] == "60"
     assert json.loads(attributes["RedrivePolicy"])["maxReceiveCount"] == 3
-    assert len(deployed.secret("load")["usernames"]) == 20
+    assert len(deployed.secret("load")["users"]) == 20
 
 
 def test_post_deploy_validation(deployed: Deployed, admin: dict[str, str], employee: dict[str, str]) -> None:
@@ -228,4 +228,4 @@ def test_the_load_users_can_all_work_at_once(deployed: Deployed) -> None:
         ]
 
     with ThreadPoolExecutor(5) as threads:
-        assert list(threads.map(day, deployed.secret("load")["usernames"])) == [[201, 200, 200]] * 20
+        assert list(threads.map(day, deployed.secret("load")["users"])) == [[201, 200, 200]] * 20
