@@ -216,7 +216,7 @@ class Scene:
         events += self._canaries()
         events += self._contracts()
         events += self._recovery()
-        return sorted((event for event in events if event.at <= self.end + 0.1), key=lambda event: event.at)
+        return sorted((event for event in events if event.at <= self.end + 0.05), key=lambda event: event.at)
 
     def refused(self) -> list[Event]:
         """The same drill, stopped by a guard of preflight because an alarm is already ringing."""
