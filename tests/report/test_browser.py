@@ -44,6 +44,10 @@ const look = (page, width) => new Promise((done) => {
       lanes: [...document_.querySelectorAll("[data-lane]")].filter((e) => box(e).height > 10)
         .map((e) => e.dataset.lane),
     });
+    const band = box(document_.querySelector(".behind .shade") || document_.querySelector(".lanes"));
+    const at = { clientX: (band.left + band.right) / 2, clientY: band.top + 40, bubbles: true };
+    document_.querySelector(".lanes").dispatchEvent(new frame.contentWindow.PointerEvent("pointermove", at));
+    seen.at(-1).readout = document_.querySelector(".readout").textContent;
     frame.remove();
     done();
   };
@@ -130,6 +134,11 @@ def test_the_verdict_is_seen_first(seen: dict[tuple[str, int], dict[str, Any]], 
     entry = seen[page, 390]
     assert entry["order"][:2] == [headline, "Not observed"]
     assert 0 <= entry["top"] < 300, "on a phone's first screen"
+
+
+def test_the_pointer_reads_off_the_picture(seen: dict[tuple[str, int], dict[str, Any]]) -> None:
+    readout = seen["passing", 1280]["readout"]
+    assert re.fullmatch(r"\+5m\d\ds \(5\.\d s wall\) · fault · [\d.]+/s · \d+ % failed · p95 \d+ ms", readout)
 
 
 def test_every_lane_is_drawn(seen: dict[tuple[str, int], dict[str, Any]]) -> None:

@@ -38,6 +38,6 @@ def _last(question: Question, checks: list[HypothesisChecked]) -> Judgement:
         return question.unknown(Reason.NO_EVIDENCE, "it was not checked")
     last = checks[-1]
     if last.met:
-        return question.passed(f"met, {len(last.probes)} probes", probes=len(last.probes))
+        return question.passed(f"met: {', '.join(probe.name for probe in last.probes)}", probes=len(last.probes))
     told = "; ".join(f"{probe.name}: {probe.detail}" for probe in last.probes if not probe.ok)
     return question.failed(Reason.HYPOTHESIS_NOT_MET, f"not met: {told or 'no probe told why'}")

@@ -43,7 +43,7 @@ def check_baseline(timeline: Timeline) -> Iterator[Answer]:
         return
     objectives = timeline.system.objectives
     errors = Question(
-        "baseline:errors", f"at most {objectives.max_error_share:.3g} of the answers fail before the fault"
+        "baseline:errors", f"at most {objectives.max_error_share * 100:g} % of the answers fail before the fault"
     )
     latency = Question("baseline:latency", f"p95 is at most {objectives.p95_ms:g} ms before the fault")
     seconds = timeline.baseline_load
