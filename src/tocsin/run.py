@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -146,6 +146,7 @@ def _judge_and_write(events: list[Event], directory: Path) -> Verdict:
 def _run_one(plan: Plan, target: Target, options: RunOptions, out: Path) -> Verdict:
     experiment = plan.loaded.experiment
     directory = out / experiment.slug
+    target = in_region(target, plan.system)
     history = History(directory / HISTORY)
     history.listen(options.listener)
     seed = options.seed if options.seed is not None else random.randrange(2**31)
@@ -265,6 +266,11 @@ def running_target(systems: set[str], options: RunOptions) -> Iterator[Target]:
         if options.target == SANDBOX:
             _ensure_sandbox(systems, options, stack)
         yield load_target(options.root, options.target)
+
+
+def in_region(target: Target, system: System) -> Target:
+    """The sandbox holds systems of several regions side by side; a target of tocsin.toml is one region."""
+    return replace(target, region=system.region) if target.name == SANDBOX else target
 
 
 def _ensure_sandbox(systems: set[str], options: RunOptions, stack: ExitStack) -> None:

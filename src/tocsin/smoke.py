@@ -15,7 +15,7 @@ from tocsin.model.events import Act, ContractRan
 from tocsin.model.experiment import Expect, Experiment, Extension, RecoveryTarget
 from tocsin.model.system import System
 from tocsin.resolve import resolve_base_url, resolve_system
-from tocsin.run import HISTORY, RunOptions, new_directory, running_target, signals_to
+from tocsin.run import HISTORY, RunOptions, in_region, new_directory, running_target, signals_to
 
 Tell = Callable[[str, bool], None]
 _CONTRACT_WALL_S = 60.0
@@ -34,6 +34,7 @@ def run_smoke(name: str, options: RunOptions, tell: Tell) -> int:
     system = load_system(options.root, name)
     directory = new_directory(options)
     with signals_to(options.stop), running_target({name}, options) as target:
+        target = in_region(target, system)
         resolved = resolve_system(system, target)
         history = History(directory / HISTORY)
         ctx = RunContext(

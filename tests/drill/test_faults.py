@@ -45,6 +45,10 @@ ACCOUNT: dict[str, Describe] = {
             "ProvisionedConcurrencyConfigs"
         ]
     ],
+    "versions of the worker": lambda client: [
+        v["Version"]
+        for v in client("lambda").list_versions_by_function(FunctionName=f"{STAGE}-calendarSyncWorker")["Versions"]
+    ],
     "mapping": lambda client: [
         (m["UUID"], m["State"], m["BatchSize"])
         for m in client("lambda").list_event_source_mappings()["EventSourceMappings"]
@@ -62,10 +66,9 @@ def _without_metadata(answer: dict[str, Any], *more: str) -> dict[str, Any]:
 
 
 def _function(client: Callable[[str], Any], name: str) -> dict[str, Any]:
-    # These two change with every update, also with one that puts everything back.
-    return _without_metadata(
-        client("lambda").get_function_configuration(FunctionName=name), "RevisionId", "LastModified"
-    )
+    # These two change with every update, also with one that puts everything back; empty texts come and go.
+    answer = client("lambda").get_function_configuration(FunctionName=name)
+    return {key: value for key, value in _without_metadata(answer, "RevisionId", "LastModified").items() if value != ""}
 
 
 def _attributes(client: Callable[[str], Any], name: str) -> dict[str, str]:

@@ -15,14 +15,21 @@ from tocsin.errors import NotFound, TargetError
 from tocsin.faults.base import Aws, Fault, State
 from tocsin.target import aws_errors
 
-_WAITER = {"Delay": 1, "MaxAttempts": 60}
+_UPDATE_WITHIN_S = 300.0
+"""Production seconds for an update of a function; minutes only for functions in a VPC."""
+_VERSIONS_LOOKED_AT = 5
+"""How many of the newest versions are compared before another one is published."""
 
 
 def _wait_updated(aws: Aws, function: str) -> None:
     """Until LastUpdateStatus is Successful; the next update would be refused before."""
     client = aws.client("lambda")
     with aws_errors(f"waiting for the update of {function}"):
-        client.get_waiter("function_updated_v2").wait(FunctionName=function, WaiterConfig=_WAITER)
+        delay = max(0.1, 2.0 / aws.target.scale)
+        attempts = max(50, round(_UPDATE_WITHIN_S / aws.target.scale / delay))
+        client.get_waiter("function_updated_v2").wait(
+            FunctionName=function, WaiterConfig={"Delay": delay, "MaxAttempts": attempts}
+        )
 
 
 # --- reserved concurrency -----------------------------------------------------------------------------------
@@ -124,9 +131,9 @@ class EnvironmentState(State):
 class LambdaEnvironmentCredential(Fault[EnvironmentState]):
     """Replace one credential in a function's environment with a well-formed wrong one.
 
-    The prior environment is remembered by publishing a version first, never by value: a version's environment is
-    locked (https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html). Publishing again when nothing
-    changed returns the existing version, so a function that is released by versions gets no extra one.
+    The prior environment is remembered by a published version, never by value: a version's environment is locked
+    (https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html). The newest version with the same
+    environment is taken; only a function that has none gets one more, which stays and serves nothing.
     """
 
     kind: ClassVar[str] = "lambda_environment_credential"
@@ -135,6 +142,7 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
     permissions: ClassVar[tuple[str, ...]] = (
         "lambda:GetFunctionConfiguration",
         "lambda:UpdateFunctionConfiguration",
+        "lambda:ListVersionsByFunction",
         "lambda:PublishVersion",
     )
 
@@ -150,7 +158,7 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
         return EnvironmentState.model_validate(data)
 
     def observe(self, aws: Aws, prior: EnvironmentState | None) -> EnvironmentState:
-        version = self._publish(aws) if prior is None else prior.version
+        version = self._remember(aws) if prior is None else prior.version
         before, now = self._environment(aws, version), self._environment(aws, None)
         if self.variable not in before:
             raise NotFound(
@@ -178,6 +186,17 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
         if now == before:
             return "as_version"
         return "broken" if now == _wrong(before) else "other"
+
+    def _remember(self, aws: Aws) -> str:
+        """Number of a version with the present environment."""
+        now = self._environment(aws, None)
+        with aws_errors(f"listing the versions of {self.function}"):
+            pages = aws.client("lambda").get_paginator("list_versions_by_function").paginate(FunctionName=self.function)
+            numbers = [int(v["Version"]) for page in pages for v in page["Versions"] if v["Version"] != "$LATEST"]
+        for number in sorted(numbers, reverse=True)[:_VERSIONS_LOOKED_AT]:
+            if self._environment(aws, str(number)) == now:
+                return str(number)
+        return self._publish(aws)
 
     def _publish(self, aws: Aws) -> str:
         with aws_errors(f"publishing a version of {self.function} to remember its environment"):
