@@ -1,0 +1,165 @@
+"""What `replicas/<system>/deploy.py` gets: an account in the sandbox, and helpers to put a system into it."""
+
+from __future__ import annotations
+
+import io
+import json
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError, WaiterError
+
+from tocsin.errors import SandboxError
+from tocsin.sandbox.clock import Clock
+from tocsin.target import Target
+
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_NOT_DEPLOYED = frozenset({"__pycache__", ".DS_Store"})
+_DOOR_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Account:
+    """The sandbox as the deployment of a replica sees it."""
+
+    endpoint_url: str
+    region: str
+    account_id: str
+    time_scale: float
+
+    @property
+    def clock(self) -> Clock:
+        """Converts between production time and wall time."""
+        return Clock(self.time_scale)
+
+    @property
+    def target(self) -> Target:
+        """The sandbox as a target of drills."""
+        return Target(
+            name="sandbox",
+            region=self.region,
+            endpoint_url=self.endpoint_url,
+            account=self.account_id,
+            scale=self.time_scale,
+            access_key_id=self.account_id,
+            secret_access_key="sandbox",  # noqa: S106 - the emulator checks no signature
+        )
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        return boto3.Session(
+            aws_access_key_id=self.account_id,
+            aws_secret_access_key="sandbox",  # noqa: S106 - the emulator checks no signature
+            region_name=self.region,
+        )
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the sandbox."""
+        config = Config(connect_timeout=5, read_timeout=60, retries={"total_max_attempts": 2})
+        return self._session.client(service, endpoint_url=self.endpoint_url, config=config)
+
+    def create_stack(self, name: str, template: Path, parameters: Mapping[str, str]) -> Mapping[str, str]:
+        """Deploy a CloudFormation template and wait for it; returns the stack's outputs.
+
+        Raises:
+            SandboxError: the stack failed; the message holds the reasons from the stack events.
+        """
+        cloudformation = self.client("cloudformation")
+        try:
+            cloudformation.create_stack(
+                StackName=name,
+                TemplateBody=template.read_text(encoding="utf-8"),
+                Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+                Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+            )
+            cloudformation.get_waiter("stack_create_complete").wait(
+                StackName=name, WaiterConfig={"Delay": 0.05, "MaxAttempts": 1200}
+            )
+        except (ClientError, WaiterError) as error:
+            raise SandboxError(
+                f"{template}: expected stack '{name}' to reach CREATE_COMPLETE, found: {error}"
+                f"{_failures(cloudformation, name)}"
+            ) from error
+        stack = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+    @staticmethod
+    def zip_directory(path: Path) -> bytes:
+        """A deployment package of everything under `path`; the same files give the same bytes.
+
+        Raises:
+            SandboxError: there is no file to deploy.
+        """
+        files = sorted(
+            file for file in path.rglob("*") if file.is_file() and not _NOT_DEPLOYED & set(file.relative_to(path).parts)
+        )
+        if not files:
+            raise SandboxError(f"expected the code of a function under {path}, found no file")
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in files:
+                entry = zipfile.ZipInfo(file.relative_to(path).as_posix(), _ZIP_EPOCH)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, file.read_bytes())
+        return packed.getvalue()
+
+    def start_stub(self, kind: str, options: Mapping[str, str]) -> str:
+        """Start a stand-in of a third party (a module of `tocsin.sandbox.stubs`); returns its base URL.
+
+        Raises:
+            SandboxError: no such kind, or options that it cannot use.
+        """
+        return str(self._door("stub", {"kind": kind, "options": dict(options)})["base_url"])
+
+    def database(self, instance_id: str) -> tuple[str, int]:
+        """Host and port of a DB instance, once it accepts connections.
+
+        Raises:
+            SandboxError: no such instance, or PostgreSQL did not start.
+        """
+        answer = self._door("database", {"identifier": instance_id})
+        return str(answer["host"]), int(answer["port"])
+
+    def _door(self, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        return open_door(self.endpoint_url, name, request)
+
+
+def open_door(endpoint_url: str, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Ask the daemon for what no AWS API offers.
+
+    Raises:
+        SandboxError: it refused, or did not answer.
+    """
+    call = urllib.request.Request(  # noqa: S310 - a loopback URL of our own
+        f"{endpoint_url}/_tocsin/{name}", json.dumps(dict(request)).encode(), method="POST"
+    )
+    try:
+        with urllib.request.urlopen(call, timeout=_DOOR_TIMEOUT_S) as response:  # noqa: S310
+            answer: Mapping[str, Any] = json.load(response)
+            return answer
+    except urllib.error.HTTPError as error:
+        message = json.load(error).get("error", "no reason given")
+        raise SandboxError(f"the sandbox could not do '{name}': {message}") from error
+    except (OSError, ValueError) as error:
+        raise SandboxError(f"expected the sandbox to answer at {endpoint_url}, found: {error}") from error
+
+
+def _failures(cloudformation: Any, name: str) -> str:
+    try:
+        events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+    except ClientError:
+        return ""
+    return "".join(
+        f"\n  {event['LogicalResourceId']}: {event['ResourceStatus']}: {event.get('ResourceStatusReason', '')}"
+        for event in reversed(events)
+        if "FAILED" in event["ResourceStatus"]
+    )

@@ -1,0 +1,406 @@
+"""Starts, shows and stops the sandbox: `tocsin sandbox up | status | down`."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import importlib.util
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+
+from tocsin.alarms.deploy import put_alarms
+from tocsin.errors import InvalidInput, SandboxError, TocsinError, near_match
+from tocsin.loader import load_system
+from tocsin.model.base import Model
+from tocsin.project import work_directory
+from tocsin.resolve import resolve_system
+from tocsin.sandbox import rds, supervise
+from tocsin.sandbox.account import Account, open_door
+
+ACCOUNT_ID = "123456789012"
+REGION = "us-east-1"
+"""of a replica without a system file; otherwise a system is deployed in the region that its file names"""
+
+_START_TIMEOUT_S = 30.0
+_GRACE_S = 4.0
+_LOG_TAIL_LINES = 25
+
+
+class Part(Model):
+    """One process, or one listening port, of a running sandbox."""
+
+    name: str
+    pid: int | None = None
+    port: int | None = None
+    state: str
+
+
+class SandboxState(Model):
+    """A sandbox that is up."""
+
+    pid: int
+    created: float
+    """start of the daemon's process (epoch seconds), so that a process id used again is not mistaken for it"""
+    endpoint_url: str
+    region: str
+    account_id: str
+    time_scale: float
+    systems: tuple[str, ...]
+    started_at: datetime
+    parts: tuple[Part, ...] = ()
+    rss_bytes: int = 0
+    """sum of the resident memory of all processes: counts shared pages once a process"""
+    pss_bytes: int = 0
+    """the memory that all processes together really take; 0 where the system does not tell"""
+
+    @property
+    def account(self) -> Account:
+        """The account that deployments use."""
+        return Account(self.endpoint_url, self.region, self.account_id, self.time_scale)
+
+
+class DownReport(Model):
+    """What `down` found and did; everything was verified."""
+
+    was_running: bool
+    processes_ended: int
+    processes_killed: int
+    ports_closed: tuple[int, ...]
+
+
+def directory(root: Path) -> Path:
+    """Where a sandbox keeps its state, log and data."""
+    return work_directory(root) / "sandbox"
+
+
+def up(
+    system: str,
+    root: Path,
+    time_scale: float = 60,
+    progress: Callable[[str], None] = lambda _: None,
+) -> SandboxState:
+    """Start a sandbox with the replica of a system, or add the replica to the one that is running.
+
+    Raises:
+        InvalidInput: there is no such replica, or no such time scale.
+        SandboxError: the sandbox did not come up, or runs with another time scale. Nothing is left behind by a
+            failed start; a system that failed to deploy into a running sandbox leaves that one as it is.
+    """
+    root = root.resolve()
+    deploy_file = _deploy_file(root, system)
+    if not time_scale > 0:
+        raise InvalidInput(f"expected a time scale above 0, found {time_scale}")
+    with _locked(root):
+        running = _read_state(root)
+        if running is not None:
+            return _add_system(root, running, system, deploy_file, time_scale, progress)
+        _remove_remains(root)
+        try:
+            return _start(root, system, deploy_file, time_scale, progress)
+        except BaseException as error:
+            tail = _log_tail(root)
+            _stop_everything(root)
+            if isinstance(error, SandboxError) and tail:
+                raise SandboxError(f"{error}\nThe daemon's log ends with:\n{tail}") from error
+            raise
+
+
+def down(root: Path) -> DownReport:
+    """Stop the sandbox and everything that belongs to it, also if its daemon or its starter crashed.
+
+    Raises:
+        SandboxError: a process, port or file is still there.
+    """
+    root = root.resolve()
+    with _locked(root):
+        return _stop_everything(root)
+
+
+def status(root: Path) -> SandboxState | None:
+    """The running sandbox with its parts and its memory, or None."""
+    root = root.resolve()
+    state = _read_state(root)
+    if state is None:
+        return None
+    found = supervise.processes(directory(root))
+    rss, pss = supervise.memory(found)
+    return state.model_copy(update={"parts": tuple(_parts(state, found)), "rss_bytes": rss, "pss_bytes": pss})
+
+
+# ------------------------------------------------------------------------------------------------ starting
+
+
+def _deploy_file(root: Path, system: str) -> Path:
+    replicas = root / "replicas"
+    path = replicas / system / "deploy.py"
+    if not path.is_file():
+        known = sorted(file.parent.name for file in replicas.glob("*/deploy.py"))
+        raise InvalidInput(f"expected a replica, found no {path}. {near_match(system, known)}")
+    return path
+
+
+def _start(
+    root: Path, system: str, deploy_file: Path, time_scale: float, progress: Callable[[str], None]
+) -> SandboxState:
+    progress("starting the AWS API")
+    home = directory(root)
+    home.mkdir(parents=True, exist_ok=True)
+    lifeline_end, lifeline = os.pipe()
+    try:
+        region = _region(root, system)
+        process, answer = _start_daemon(home, time_scale, region, lifeline_end)
+        state = SandboxState(
+            pid=process.pid,
+            created=psutil.Process(process.pid).create_time(),
+            endpoint_url=answer["endpoint_url"],
+            region=region,
+            account_id=ACCOUNT_ID,
+            time_scale=time_scale,
+            systems=(system,),
+            started_at=datetime.fromtimestamp(answer["started"], UTC),
+        )
+        _deploy(root, state.account, system, deploy_file, progress)
+        _write_state(root, state)
+        os.write(lifeline, b"c")
+    finally:
+        os.close(lifeline)
+    progress("ready")
+    return state
+
+
+def _start_daemon(home: Path, time_scale: float, region: str, lifeline_end: int) -> tuple[subprocess.Popen[bytes], Any]:
+    report, report_end = os.pipe()
+    with (home / "daemon.log").open("ab") as log:
+        command = [sys.executable, "-m", "tocsin.sandbox.daemon", "--directory", str(home)]
+        command += ["--time-scale", str(time_scale), "--account", ACCOUNT_ID, "--region", region]
+        command += ["--report-fd", str(report_end), "--lifeline-fd", str(lifeline_end)]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(report_end, lifeline_end),
+            start_new_session=True,
+            cwd=home,
+            env=supervise.marked(home),
+        )
+    os.close(report_end)
+    os.close(lifeline_end)
+    with os.fdopen(report) as reader:
+        ready, _, _ = select.select([reader], [], [], _START_TIMEOUT_S)
+        line = reader.readline() if ready else ""
+    if not ready:
+        raise SandboxError(f"expected the sandbox to start within {_START_TIMEOUT_S:.0f} s, it did not")
+    answer = json.loads(line) if line else {"error": "the sandbox's daemon ended while it was starting"}
+    if "error" in answer:
+        raise SandboxError(answer["error"])
+    return process, answer
+
+
+def _add_system(
+    root: Path,
+    state: SandboxState,
+    system: str,
+    deploy_file: Path,
+    time_scale: float,
+    progress: Callable[[str], None],
+) -> SandboxState:
+    if state.time_scale != time_scale:
+        raise SandboxError(
+            f"expected the running sandbox to have time scale {time_scale:g}, found {state.time_scale:g}. "
+            "Stop it first: `tocsin sandbox down`."
+        )
+    if system in state.systems:
+        progress(f"{system} is already there")
+        return state
+    _deploy(root, state.account, system, deploy_file, progress)
+    state = state.model_copy(update={"systems": (*state.systems, system)})
+    _write_state(root, state)
+    progress("ready")
+    return state
+
+
+def _deploy(root: Path, account: Account, system: str, deploy_file: Path, progress: Callable[[str], None]) -> None:
+    progress(f"deploying {system}")
+    module = _load(deploy_file, system)
+    deploy: Callable[[Account], None] | None = getattr(module, "deploy", None)
+    if deploy is None:
+        raise SandboxError(f"{deploy_file}: expected a function deploy(account), found none")
+    account = dataclasses.replace(account, region=_region(root, system))
+    try:
+        deploy(account)
+    except TocsinError:
+        raise
+    except Exception as error:
+        raise SandboxError(f"{deploy_file}: the deployment failed: {type(error).__name__}: {error}") from error
+    if (root / "systems" / f"{system}.yaml").is_file():
+        progress("putting the alarms")
+        put_alarms(resolve_system(load_system(root, system), account.target), account.target)
+
+
+def _region(root: Path, system: str) -> str:
+    described = (root / "systems" / f"{system}.yaml").is_file()
+    return load_system(root, system).region if described else REGION
+
+
+def _load(path: Path, system: str) -> ModuleType:
+    """Load a replica's deploy.py by its path; modules beside it can be imported by it."""
+    name = f"tocsin_replica_{system.replace('-', '_')}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    # As an ordinary import does: dataclasses of a deploy.py look their module up here.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SandboxError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+    return module
+
+
+# ------------------------------------------------------------------------------------------------ state
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One `up` or `down` at a time; the lock is the work directory itself, so that no lock file is left."""
+    home = work_directory(root)
+    home.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(home, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _state_file(root: Path) -> Path:
+    return directory(root) / "state.json"
+
+
+def _write_state(root: Path, state: SandboxState) -> None:
+    path = _state_file(root)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(state.model_dump_json(indent=2), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _read_state(root: Path) -> SandboxState | None:
+    """The state of a sandbox whose daemon is alive."""
+    try:
+        state = SandboxState.model_validate_json(_state_file(root).read_text(encoding="utf-8"))
+        process = psutil.Process(state.pid)
+        same = abs(process.create_time() - state.created) < 1
+        return state if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (OSError, ValueError, psutil.Error):
+        return None
+
+
+def _parts(state: SandboxState, found: list[psutil.Process]) -> Iterator[Part]:
+    for process in found:
+        try:
+            line, kind = " ".join(process.cmdline()), process.status()
+        except psutil.Error:
+            continue
+        yield Part(name=_part_name(process.pid == state.pid, line), pid=process.pid, state=kind)
+    try:
+        answer = open_door(state.endpoint_url, "status", {})
+    except SandboxError as error:
+        yield Part(name="AWS API", port=_port(state.endpoint_url), state=str(error))
+        return
+    yield Part(name="AWS API", port=_port(state.endpoint_url), state="listening")
+    for api, url in answer["apis"].items():
+        yield Part(name=f"HTTP API {api}", port=_port(url), state="listening")
+    for url in answer["stubs"]:
+        yield Part(name="stub", port=_port(url), state="listening")
+
+
+def _part_name(is_daemon: bool, command: str) -> str:
+    if is_daemon:
+        return "daemon"
+    if "tocsin.sandbox.zygote" in command:
+        return "lambda"
+    return "postgres" if "postgres" in command else "process"
+
+
+def _port(url: str) -> int:
+    return int(url.rsplit(":", 1)[1].split("/")[0])
+
+
+# ------------------------------------------------------------------------------------------------ stopping
+
+
+def _remove_remains(root: Path) -> None:
+    """What a crash left: without it, a new sandbox starts on clean ground."""
+    if directory(root).exists() or supervise.processes(directory(root)):
+        _stop_everything(root)
+
+
+def _stop_everything(root: Path) -> DownReport:
+    home = directory(root)
+    state = _read_state(root)
+    found = supervise.processes(home)
+    ports = _listening(found)
+    daemons = [process for process in found if state is not None and process.pid == state.pid]
+    # The daemon knows best how to end its parts; what it does not end in time is ended here.
+    ended, killed = supervise.stop(daemons, _GRACE_S)
+    ended_rest, killed_rest = supervise.stop(supervise.processes(home), _GRACE_S)
+    rds.remove_residue(home / "rds")
+    _remove_directory(home)
+    left = supervise.processes(home)
+    open_ports = supervise.wait_until_closed(ports, _GRACE_S)
+    if left or open_ports or home.exists():
+        raise SandboxError(
+            f"expected nothing left of the sandbox, found processes {[process.pid for process in left]}, "
+            f"ports {open_ports}, directory {home if home.exists() else 'none'}. Run `tocsin sandbox down` again."
+        )
+    return DownReport(
+        was_running=state is not None,
+        processes_ended=ended + ended_rest,
+        processes_killed=killed + killed_rest,
+        ports_closed=tuple(ports),
+    )
+
+
+def _listening(found: list[psutil.Process]) -> list[int]:
+    ports = set()
+    for process in found:
+        try:
+            connections = process.net_connections(kind="tcp")
+        except psutil.Error:
+            continue
+        ports |= {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
+    return sorted(ports)
+
+
+def _remove_directory(home: Path) -> None:
+    for _ in range(20):
+        shutil.rmtree(home, ignore_errors=True)
+        if not home.exists():
+            return
+        time.sleep(0.05)
+
+
+def _log_tail(root: Path) -> str:
+    try:
+        lines = (directory(root) / "daemon.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-_LOG_TAIL_LINES:])

@@ -1,0 +1,95 @@
+"""Keeps every process of a sandbox findable, and stops them all."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import psutil
+
+MARKER = "TOCSIN_SANDBOX"
+"""Environment variable of every process of a sandbox: its state directory. It outlives any parent."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask the kernel (Linux) to kill this process when the thread that started it ends; elsewhere does nothing."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def marked(directory: Path) -> dict[str, str]:
+    """The environment for a child process of the sandbox in `directory`."""
+    return {**os.environ, MARKER: str(directory)}
+
+
+def processes(directory: Path) -> list[psutil.Process]:
+    """All living processes of the sandbox in `directory`, whoever their parent is now."""
+    return [process for process in psutil.process_iter() if _belongs(process, str(directory))]
+
+
+def _belongs(process: psutil.Process, directory: str) -> bool:
+    try:
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        return alive and process.pid != os.getpid() and process.environ().get(MARKER) == directory
+    except (psutil.Error, OSError):
+        return False
+
+
+def stop(found: Sequence[psutil.Process], grace_s: float) -> tuple[int, int]:
+    """Stop processes: SIGTERM, then SIGKILL after `grace_s` wall seconds. Returns (ended, killed)."""
+    for process in found:
+        _signal(process, signal.SIGTERM)
+    _, alive = psutil.wait_procs(found, timeout=grace_s)
+    for process in alive:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(alive, timeout=grace_s)
+    return len(found) - len(alive), len(alive)
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.Error:
+        return
+
+
+def open_ports(ports: Iterable[int]) -> list[int]:
+    """Those of the loopback ports on which somebody still answers."""
+    return [port for port in ports if _answers(port)]
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until_closed(ports: Iterable[int], timeout_s: float) -> list[int]:
+    """Wait until nobody answers on the ports; returns those that still do after `timeout_s` wall seconds."""
+    deadline = time.monotonic() + timeout_s
+    left = open_ports(ports)
+    while left and time.monotonic() < deadline:
+        time.sleep(0.05)
+        left = open_ports(left)
+    return left
+
+
+def memory(found: Iterable[psutil.Process]) -> tuple[int, int]:
+    """(sum of RSS, sum of PSS) in bytes. PSS counts a page that several processes share once; 0 where unknown."""
+    rss = pss = 0
+    for process in found:
+        try:
+            info = process.memory_full_info()
+        except (psutil.Error, OSError):
+            continue
+        rss += info.rss
+        pss += getattr(info, "pss", 0)
+    return rss, pss
