@@ -878,7 +878,7 @@ class Ministack:
     def _sweep(self, queue: dict[str, Any]) -> None:
         """Move messages that were received too often to the dead-letter queue."""
         policy = _redrive_policy(queue)
-        dead_letters = self._sqs._queue_by_arn(policy.get("deadLetterTargetArn", "")) if policy else None
+        dead_letters = self._sqs._queue_by_arn(policy.get("deadLetterTargetArn", ""))
         if dead_letters is None:
             return
         now, limit = time.time(), int(policy.get("maxReceiveCount", 0))
@@ -922,7 +922,7 @@ class Ministack:
         source = self._queue(source_arn, "source")
         if destination_arn:
             self._queue(destination_arn, "destination")
-        feeders = (_redrive_policy(queue) or {} for queue in self._sqs._queues.values())
+        feeders = (_redrive_policy(queue) for queue in self._sqs._queues.values())
         if not any(policy.get("deadLetterTargetArn") == source_arn for policy in feeders):
             raise self._sqs._Err("InvalidParameterValue", "Source queue must be configured as a Dead Letter Queue.")
         tasks = self._moves.setdefault(source_arn, [])
@@ -1260,12 +1260,13 @@ def _api_error(status: int, message: str) -> dict[str, Any]:
     }
 
 
-def _redrive_policy(queue: Mapping[str, Any]) -> dict[str, Any] | None:
+def _redrive_policy(queue: Mapping[str, Any]) -> dict[str, Any]:
+    """The redrive policy of a queue; empty when it has none, or one that cannot be read."""
     try:
         policy = json.loads(queue["attributes"].get("RedrivePolicy") or "null")
     except ValueError:
-        return None
-    return policy if isinstance(policy, dict) else None
+        return {}
+    return policy if isinstance(policy, dict) else {}
 
 
 def _scope_of_arn(arn: str) -> Scope:
