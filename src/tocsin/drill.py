@@ -107,11 +107,12 @@ class _Drill:
             self._injector.run_rollbacks()
             self._undo_rest()
             self._hold(self._view.service_back)
+            self._await_hypothesis()
             self._run_contract(Act.RECOVERY)
             self._hold(self._view.all_clear)
-            self._await_hypothesis()
             self._await_contract(Act.RECOVERY)
             self._hold(self._view.stayed_clear)
+            self._injector.check_hypothesis(Act.RECOVERY)
             self._stop(self._load, self._canaries)
             self._count_work()
             assert self._watcher is not None

@@ -18,6 +18,7 @@ from tocsin.model.events import (
     FaultStage,
     LoadSecond,
 )
+from tocsin.model.experiment import QuietAlarm
 from tocsin.model.system import AlarmState
 
 _NOTIFY_GRACE_S = 120.0
@@ -100,13 +101,18 @@ class LiveView:
             passed = self._ctx.now() - self._accepted_at
             return (
                 self._production_passed(passed, self._ctx.experiment.extension.fault_for or 0.0)
-                and all(self._production_passed(passed, self._expect.quiet_window(q)) for q in self._expect.quiet)
+                and all(self._production_passed(passed, window) for window in self._silences())
                 and all(self._alarm_done(m.alarm, m.within, passed) for m in self._expect.must_alarms)
                 and all(
                     m.canary in self._canary_failed or self._production_passed(passed, m.within)
                     for m in self._expect.must_canaries
                 )
             )
+
+    def _silences(self) -> list[float]:
+        """How long each alarm that must stay silent is watched."""
+        blind = [QuietAlarm(alarm=entry.alarm) for entry in self._expect.blind]
+        return [self._expect.quiet_window(entry) for entry in (*self._expect.quiet, *blind)]
 
     def _alarm_done(self, alarm: str, within: float, passed_wall: float) -> bool:
         told = alarm in self._notified or self._ctx.system.notifications is None

@@ -208,6 +208,7 @@ def load_experiment(path: Path) -> LoadedExperiment:
         slug=path.stem,
         title=_text(document, "title"),
         tags=tuple(str(tag) for tag in document.data.get("tags") or ()),
+        hypothesis=bool(document.data.get("steady-state-hypothesis")),
         method=_activities(document, "method"),
         rollbacks=_activities(document, "rollbacks"),
         extension=extension,

@@ -74,15 +74,18 @@ def run_experiments(paths: Sequence[Path], options: RunOptions) -> tuple[RunVerd
     out = new_directory(options)
     started = time.time()
     verdicts: list[Verdict] = []
+    histories: dict[str, list[Event]] = {}
     systems = {plan.system.system for plan in plans}
     with signals_to(options.stop), running_target(systems, options) as target:
         for plan in plans:
             if options.stop.is_set():
                 options.note(f"not run: {plan.loaded.experiment.title}")
                 continue
-            verdicts.append(_run_one(plan, target, options, out))
+            events, directory = _run_one(plan, target, options, out)
+            verdicts.append(_judge_and_write(events, directory))
+            histories[plan.loaded.experiment.slug] = events
     run = summarise(verdicts, started, time.time())
-    write_run(out, run)
+    write_run(out, run, histories)
     return run, out
 
 
@@ -133,7 +136,7 @@ def report_again(directory: Path) -> RunVerdict:
     histories = sorted(((read_history(file), file.parent) for file in files), key=lambda pair: pair[0][0].at)
     verdicts = [_judge_and_write(events, place) for events, place in histories]
     run = summarise(verdicts, verdicts[0].started_at, max(verdict.ended_at for verdict in verdicts))
-    write_run(directory, run)
+    write_run(directory, run, {place.name: events for events, place in histories})
     return run
 
 
@@ -143,7 +146,7 @@ def _judge_and_write(events: list[Event], directory: Path) -> Verdict:
     return verdict
 
 
-def _run_one(plan: Plan, target: Target, options: RunOptions, out: Path) -> Verdict:
+def _run_one(plan: Plan, target: Target, options: RunOptions, out: Path) -> tuple[list[Event], Path]:
     experiment = plan.loaded.experiment
     directory = out / experiment.slug
     target = in_region(target, plan.system)
@@ -155,7 +158,7 @@ def _run_one(plan: Plan, target: Target, options: RunOptions, out: Path) -> Verd
         _drill(plan, target, options, directory, history, drill, seed)
     finally:
         history.close()
-    return _judge_and_write(read_history(history.path), directory)
+    return read_history(history.path), directory
 
 
 def _drill(
