@@ -18,6 +18,7 @@ registers its command line options and listeners when it is imported. Locust's `
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import sys
@@ -41,6 +42,10 @@ Operation = Callable[[Any, "Call"], None]
 
 # A wall clock that cannot jump while a load runs: latencies and keys come from the same source.
 _EPOCH = time.time() - time.perf_counter()
+
+# Wall seconds from the start of a load to its first arrivals: until all users, and all workers, are there.
+_HEAD_START_S = 0.1
+_HEAD_START_OF_WORKERS_S = 1.0
 
 
 def _now() -> float:
@@ -134,34 +139,46 @@ def _summary(latencies_ms: list[float]) -> dict[str, float]:
 
 
 class Seconds:
-    """The tallies of one process that still wait for answers."""
+    """The tallies of one process that still wait for arrivals or answers."""
 
     def __init__(self) -> None:
         self._open: dict[int, Tally] = {}
+        self._next_due: dict[int, float] = {}
         self._next: int | None = None
+        self._end: int | None = None
 
-    def begin(self) -> None:
-        """The load starts now: from this second on, every second is reported, also an empty one."""
-        self._next = int(_now())
+    def begin(self, second: int) -> None:
+        """The load starts with this whole second: from here on every second is reported, also an empty one."""
+        self._open.clear()
+        self._next_due.clear()
+        self._next, self._end = second, None
+
+    def end(self) -> None:
+        """The load ends now. The second that this cuts through is left out: it would look like missing offers."""
+        self._end = int(_now())
+
+    def expect(self, user: int, due: float) -> None:
+        """The next arrival of a user: no second from that of `due` on is over before the user was there."""
+        self._next_due[user] = due
 
     def of(self, due: float) -> Tally:
         """The tally of the second in which an arrival was due."""
         return self._open.setdefault(int(due), Tally())
 
-    def take(self, *, everything: bool = False) -> dict[int, Tally]:
+    def take(self) -> dict[int, Tally]:
         """The seconds that are over and whose arrivals all ended; each is handed out once.
 
-        A second whose answers are late stays here until the last of them came or timed out.
+        A second whose answers are late stays here until the last of them came or timed out, or the load ended.
         """
         if self._next is None:
             return {}
-        # The dispatchers may be late: a second is not over before they had time to offer its arrivals.
-        over = int(_now() - 0.25) if not everything else int(_now()) + 1
+        over = self._end if self._end is not None else int(min([_now(), *self._next_due.values()]))
         for second in range(self._next, over):
             self._open.setdefault(second, Tally())
         self._next = max(self._next, over)
-        done = [second for second, tally in self._open.items() if everything or (second < over and tally.pending == 0)]
-        return {second: self._open.pop(second) for second in sorted(done)}
+        ended = self._end is not None
+        done = [at for at, tally in self._open.items() if at < over and (ended or tally.pending == 0)]
+        return {at: self._open.pop(at) for at in sorted(done)}
 
 
 class Output:
@@ -211,18 +228,24 @@ class LoadState:
     seconds: Seconds
     give_up: Callable[[str], None]
     all_users: int = 1
+    workers: int = 1
+    begins_at: int = 0
     tokens: dict[str, list[str]] = field(default_factory=dict)
     users_here: int = 0
-    stopping: bool = False
 
     def learn(self, told: dict[str, Any]) -> None:
-        """Take over tokens and the number of users of the whole load."""
-        self.tokens.update(told.get("tokens", {}))
-        self.all_users = told.get("all_users", self.all_users)
+        """Take over what the master knows of the whole load."""
+        self.tokens = told["tokens"]
+        self.all_users, self.workers, self.begins_at = told["all_users"], told["workers"], told["begins_at"]
 
     def told(self) -> dict[str, Any]:
         """What a worker has to learn."""
-        return {"tokens": self.tokens, "all_users": self.all_users}
+        return {
+            "tokens": self.tokens,
+            "all_users": self.all_users,
+            "workers": self.workers,
+            "begins_at": self.begins_at,
+        }
 
 
 class Call:
@@ -311,12 +334,13 @@ class ArrivalUser(FastHttpUser):
         self.network_timeout = self.connection_timeout = self.timeout_s
         super().__init__(environment)
         self._load = _load_of(environment)
-        self.index = self._load.users_here
+        self.index = self._load.users_here * self._load.workers + getattr(environment.runner, "worker_index", 0)
         self._load.users_here += 1
         options = _options(environment)
-        # Every user of every process needs randomness of its own, the same in every run of the same seed.
-        worker = getattr(environment.runner, "worker_index", 0)
-        self.random = random.Random(f"{options.load_seed}/{worker}/{self.index}")
+        # Every user has randomness of its own, the same in every run of the same seed. What an operation draws,
+        # perhaps depending on answers, must not move the arrivals.
+        self.random = random.Random(f"{options.load_seed}/{self.index}")
+        self._schedule = random.Random(f"{options.load_seed}/{self.index}/arrivals")
         self._rate = options.arrivals_per_s / self._load.all_users
         self._operations = _operations(type(self))
         self._pool = Pool(self.max_in_flight)
@@ -327,28 +351,41 @@ class ArrivalUser(FastHttpUser):
         return self._load.seconds
 
     def token(self, identity: str) -> str:
-        """A bearer token; of an identity with many people, always the same one for one user.
+        """A bearer token; of an identity with many people, always that of the same person for one user.
 
         Raises:
             RuntimeError: no token of this identity was handed over.
         """
+        tokens = self._tokens(identity)
+        return tokens[self.index % len(tokens)]
+
+    def is_alone(self, identity: str) -> bool:
+        """Whether no other user acts as the same person: with more users than people, some must share.
+
+        Raises:
+            RuntimeError: no token of this identity was handed over.
+        """
+        return self._load.all_users <= len(self._tokens(identity))
+
+    def _tokens(self, identity: str) -> list[str]:
         tokens = self._load.tokens.get(identity)
         if not tokens:
             known = ", ".join(sorted(self._load.tokens)) or "none"
             raise RuntimeError(f"no token for the identity '{identity}'; tokens were handed over for: {known}")
-        return str(tokens[self.index % len(tokens)])
+        return tokens
 
     @task
     def arrivals(self) -> None:
         """Offer arrivals for ever, each at its own time."""
-        due = _now()
+        due = max(float(self._load.begins_at), _now())
         while True:
-            due += self.random.expovariate(self._rate)
+            due += self._schedule.expovariate(self._rate)
+            self.seconds.expect(self.index, due)
             gevent.sleep(max(0.0, due - _now()))
             self._arrive(due)
 
     def _arrive(self, due: float) -> None:
-        planned, operation = self.random.choices(*self._operations)[0]
+        planned, operation = self._schedule.choices(*self._operations)[0]
         tally = self.seconds.of(due)
         tally.offered += 1
         if self._pool.full():
@@ -420,11 +457,10 @@ def _begin_worker(environment: Environment, runner: WorkerRunner) -> None:
     """One of several processes that send: reports to the master and learns from it."""
     state = LoadState(Seconds(), give_up=lambda reason: runner.send_message("tocsin_broken", {"reason": reason}))
     environment.__dict__["tocsin_load"] = state
-    runner.register_message("tocsin_learn", lambda message, **_: state.learn(message.data))
+    runner.register_message("tocsin_learn", lambda msg, **_: state.learn(msg.data))
 
     def report(data: dict[str, Any], **_: Any) -> None:
-        tallies = state.seconds.take(everything=state.stopping)
-        data["tocsin_seconds"] = {str(second): tally.to_wire() for second, tally in tallies.items()}
+        data["tocsin_seconds"] = {str(at): tally.to_wire() for at, tally in state.seconds.take().items()}
 
     _on(environment.events.report_to_master, report)
 
@@ -450,14 +486,15 @@ def _begin_main(environment: Environment, runner: Runner) -> None:
         gevent.spawn(_follow_parent, runner, state)
 
     def last_words(**_: Any) -> None:
-        output.seconds(state.seconds.take(everything=True))
+        output.seconds(state.seconds.take())
         output.rest()
 
-    _on(environment.events.quitting, last_words)
+    # Not `quitting`, which comes before the users are stopped and before the last reports of the workers.
+    _on(environment.events.quit, last_words)
 
 
 def _listen_to_workers(runner: MasterRunner, output: Output, give_up: Callable[[str], None]) -> None:
-    runner.register_message("tocsin_broken", lambda message, **_: give_up(message.data["reason"]))
+    runner.register_message("tocsin_broken", lambda msg, **_: give_up(msg.data["reason"]))
 
     def collect(client_id: str, data: dict[str, Any], **_: Any) -> None:
         tallies = {int(at): Tally.from_wire(wire) for at, wire in data.get("tocsin_seconds", {}).items()}
@@ -487,17 +524,24 @@ def _follow_parent(runner: Runner, state: LoadState) -> None:
 
 
 def _started(environment: Environment, **_: Any) -> None:
-    state = _load_of(environment)
-    state.seconds.begin()
-    if isinstance(environment.runner, MasterRunner):
-        environment.runner.send_message("tocsin_learn", state.told())
+    """A load begins with a whole second, the same one in all processes."""
+    state, runner = _load_of(environment), environment.runner
+    state.users_here = 0
+    if isinstance(runner, MasterRunner):
+        state.workers = max(1, len(runner.clients.ready))
+        state.begins_at = math.ceil(_now() + _HEAD_START_OF_WORKERS_S)
+        runner.send_message("tocsin_learn", state.told())
+        return
+    if not isinstance(runner, WorkerRunner):
+        state.begins_at = math.ceil(_now() + _HEAD_START_S)
+    state.seconds.begin(state.begins_at)
 
 
-def _stopping(environment: Environment, **_: Any) -> None:
-    _load_of(environment).stopping = True
+def _stopped(environment: Environment, **_: Any) -> None:
+    _load_of(environment).seconds.end()
 
 
 _on(events.init_command_line_parser, _arguments)
 _on(events.init, _begin)
 _on(events.test_start, _started)
-_on(events.test_stop, _stopping)
+_on(events.test_stop, _stopped)

@@ -1,0 +1,146 @@
+"""What all actors share: a life of their own, an end within two seconds, and no silent death."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Protocol
+
+from tocsin.history import Recorder
+from tocsin.model.events import ActorDied
+
+STOP_WITHIN_S = 2.0
+"""Longest wall time that `stop` of any actor may take."""
+
+
+class Actor(Protocol):
+    """Runs beside the acts and writes to the history."""
+
+    @property
+    def name(self) -> str:
+        """How the actor signs in the history."""
+
+    def start(self) -> None:
+        """Begin, and return at once."""
+
+    def stop(self) -> None:
+        """End within two seconds, with every thread joined and every child gone. May be called twice."""
+
+
+class ThreadActor(ABC):
+    """An actor with one thread. Whatever its body raises is recorded as `ActorDied`, never swallowed."""
+
+    def __init__(self, name: str, history: Recorder) -> None:
+        self.name = name
+        self._history = history
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._live, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end and wait for it; safe before `start` and after a first `stop`."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_WITHIN_S)
+
+    @abstractmethod
+    def run(self) -> None:
+        """The work; returns soon after `self._stopping` is set."""
+
+    def _live(self) -> None:
+        try:
+            self.run()
+        except Exception as error:
+            if not self._stopping.is_set():
+                self.died(f"{type(error).__name__}: {error}")
+
+    def died(self, detail: str) -> None:
+        """Record that nothing more will be seen by this actor."""
+        self._history.record(ActorDied(at=time.time(), actor=self.name, detail=detail))
+
+
+class Child:
+    """A child process in a session of its own, which ends when its parent does, however the parent ends.
+
+    The parent holds the writing end of the child's standard input. The child watches it: end of file means
+    that nobody is left to stop it. That also holds after `kill -9`, and needs nothing specific to Linux.
+    Secrets travel the same way: never in arguments, the environment or a file.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Path,
+        log: Path,
+        env: Mapping[str, str],
+        first_line: str = "",
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                list(argv),
+                cwd=cwd,
+                env={**os.environ, **env},
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=tuple(pass_fds),
+            )
+        if first_line:
+            self.send(first_line)
+
+    def send(self, line: str) -> None:
+        """Write one line to the child's standard input; a child that is gone is noticed elsewhere."""
+        with contextlib.suppress(OSError):
+            self._stdin.write(line.encode() + b"\n")
+            self._stdin.flush()
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, wall_s: float | None = None) -> int | None:
+        """Wait for the end; None when it still runs after `wall_s` seconds."""
+        try:
+            return self._process.wait(wall_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self, grace_s: float = 1.2) -> None:
+        """Ask the whole session to end, then end it."""
+        if self._process.poll() is None:
+            self._signal(signal.SIGTERM)
+            self.wait(grace_s)
+        # Also after a clean end: a grandchild may have outlived its parent in the session.
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        with contextlib.suppress(OSError):
+            self._stdin.close()
+
+    def log_tail(self, characters: int = 600) -> str:
+        """The end of what the child printed, for the message of `ActorDied`."""
+        text = self.log.read_text(errors="replace") if self.log.is_file() else ""
+        return text.strip()[-characters:]
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
