@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -45,6 +46,13 @@ def _one_message(command: Callable[P, int | None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             click.echo("tocsin: interrupted", err=True)
             sys.exit(4)
+        except Exception:
+            # Not 1: a bug of ours says nothing about the system under test.
+            traceback.print_exc()
+            click.echo(
+                "tocsin: this is a bug in Tocsin. If a drill was running, `tocsin ledger` shows its faults.", err=True
+            )
+            sys.exit(3)
         sys.exit(code or 0)
 
     return run

@@ -19,7 +19,6 @@ from chaoslib.caching import cache_activities, clear_cache
 from chaoslib.configuration import load_configuration
 from chaoslib.hypothesis import run_steady_state_hypothesis, within_tolerance
 from chaoslib.secret import load_secrets
-from chaoslib.types import Dry
 
 from tocsin.context import RunContext
 from tocsin.faults.lifecycle import FaultLifecycle
@@ -49,7 +48,7 @@ class Injector:
         if not self._raw.get("steady-state-hypothesis"):
             return True
         with _references(self._raw):
-            state = run_steady_state_hypothesis(self._raw, self._configuration, self._secrets, Dry.NONE, None)
+            state = run_steady_state_hypothesis(self._raw, self._configuration, self._secrets, None, None)
         self._journal["steady_states"]["before" if act is Act.PREFLIGHT else "after"] = state
         probes = tuple(
             ProbeResult(name=run["activity"]["name"], ok=run.get("tolerance_met", False), detail=_outcome(run))
@@ -86,7 +85,7 @@ class Injector:
     def _run(self, activity: Mapping[str, Any], act: Act, runs: list[dict[str, Any]]) -> bool:
         started = time.monotonic()
         with _references(self._raw):
-            run = execute_activity(self._raw, activity, self._configuration, self._secrets, Dry.NONE)
+            run = execute_activity(self._raw, activity, self._configuration, self._secrets, None)
         runs.append(run)
         ok = run["status"] == "succeeded" and _tolerated(run)
         self._ctx.history.record(
