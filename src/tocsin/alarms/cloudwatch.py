@@ -163,6 +163,9 @@ def _stat_series(metric: MetricKey, statistic: str) -> _Series:
 
 # ------------------------------------------------------------------------------------------------ metric math
 
+_LONGEST_EXPRESSION = 1024
+"""CloudWatch's own limit (API reference, MetricDataQuery); it also bounds how deep an expression can nest."""
+
 _Operand = Callable[[Mapping[str, float | None]], float | None]
 _OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float | None]] = {
     ast.Add: lambda a, b: a + b,
@@ -181,12 +184,15 @@ def compile_expression(expression: str) -> tuple[_Operand, frozenset[str]]:
     Raises:
         InvalidInput: anything else is in the expression.
     """
-    try:
-        tree = ast.parse(expression.strip(), mode="eval")
-    except SyntaxError as error:
-        raise InvalidInput(f"expected a metric math expression, found '{expression}': {error.msg}") from error
     ids: set[str] = set()
-    return _compile_node(tree.body, expression, ids), frozenset(ids)
+    if len(expression) > _LONGEST_EXPRESSION:
+        raise InvalidInput(
+            f"expected a metric math expression of at most {_LONGEST_EXPRESSION} characters, found {len(expression)}"
+        )
+    try:
+        return _compile_node(ast.parse(expression.strip(), mode="eval").body, expression, ids), frozenset(ids)
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+        raise InvalidInput(f"expected a metric math expression, found '{expression}': {error}") from error
 
 
 def _compile_node(node: ast.expr, expression: str, ids: set[str]) -> _Operand:
@@ -400,8 +406,9 @@ def _least_samples(alarm: MetricAlarm) -> float:
     percent = percentile_of(alarm.extended_statistic or "")
     if percent is None or alarm.evaluate_low_sample_count_percentile != "ignore":
         return 0.0
-    share = max(percent, 100 - percent) / 100
-    return 10 / (1 - share) if share < 1 else float("inf")
+    rest = 100 - max(percent, 100 - percent)
+    # Rounded: 100 - 99.9 is a little less than 0.1, and exactly 10,000 samples are enough.
+    return round(1000 / rest, 6) if rest > 0 else float("inf")
 
 
 def reason_text(evaluator: AlarmEvaluator, old: StateValue, found: Evaluation) -> str:
@@ -462,7 +469,10 @@ class CompositeRule:
         self._tokens = _tokens(rule)
         self._at = 0
         self._names: set[str] = set()
-        self._holds = self._disjunction()
+        try:
+            self._holds = self._disjunction()
+        except RecursionError as error:
+            raise InvalidInput("AlarmRule: expected fewer parentheses within each other") from error
         if self._at < len(self._tokens):
             raise self._unexpected("the end, AND or OR")
 
