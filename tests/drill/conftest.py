@@ -80,6 +80,10 @@ class Checkout:
         config: dict[str, int] = groups["TargetGroups"][0]["ConnectionPoolConfig"]
         return {name: value for name, value in config.items() if isinstance(value, int)}
 
+    def ringing(self) -> list[str]:
+        alarms = self.client("cloudwatch").describe_alarms(StateValue="ALARM")["MetricAlarms"]
+        return [alarm["AlarmName"] for alarm in alarms]
+
 
 def extension(document: dict[str, Any]) -> dict[str, Any]:
     block: dict[str, Any] = document["extensions"][0]
@@ -107,6 +111,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     finally:
         down = checkout.tocsin("sandbox", "down", timeout=60)
         assert down.returncode == 0, down.stdout + down.stderr
+
+
+@pytest.fixture(autouse=True)
+def _settled(checkout: Checkout) -> None:
+    """An interrupted drill leaves alarms ringing for their period; the next one would rightly be refused."""
+    wait_for("all alarms to clear", lambda: not checkout.ringing())
 
 
 def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, float]:
