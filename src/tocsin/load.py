@@ -359,13 +359,15 @@ class ArrivalUser(FastHttpUser):
         tokens = self._tokens(identity)
         return tokens[self.index % len(tokens)]
 
-    def is_alone(self, identity: str) -> bool:
-        """Whether no other user acts as the same person: with more users than people, some must share.
+    def owns_person(self, identity: str) -> bool:
+        """Whether this user may change what belongs to its person.
+
+        With more users than people several users are the same person, and only the first of them may.
 
         Raises:
             RuntimeError: no token of this identity was handed over.
         """
-        return self._load.all_users <= len(self._tokens(identity))
+        return self.index < len(self._tokens(identity))
 
     def _tokens(self, identity: str) -> list[str]:
         tokens = self._load.tokens.get(identity)
