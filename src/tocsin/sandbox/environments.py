@@ -27,6 +27,13 @@ from tocsin.sandbox.supervise import marked
 MAX_ENVIRONMENTS = 40
 """Alive at once, of all functions. An invocation beyond waits for one, so that memory stays bounded."""
 
+_PATIENCE_S = 0.15
+"""An invocation waits so long for a busy environment before it takes a new one: less than a cold start on AWS."""
+_START_EVERY_S = 0.06
+"""Cold starts in a burst follow each other: at once, they would take all processors from the warm environments."""
+_NO_ROOM_S = 2.0
+"""After so long without any environment the invocation is throttled, as at the concurrency limit of an account."""
+
 _IDLE_FIRST_S = 45.0
 _IDLE_SURPLUS_S = 3.0
 _INIT_TIMEOUT_S = 10.0
@@ -59,7 +66,7 @@ class FunctionVersion:
 class Outcome:
     """What one invocation gave."""
 
-    status: Literal["ok", "error", "timeout"]
+    status: Literal["ok", "error", "timeout", "throttle"]
     result: Any
     """The handler's result, or the error payload of the runtime."""
     log: tuple[tuple[int, str], ...]
@@ -77,14 +84,22 @@ class _EnvironmentDied(Exception):
 class _Environment:
     """The daemon's end of one forked process."""
 
-    def __init__(self, version: FunctionVersion, channel: socket.socket) -> None:
+    def __init__(self, version: FunctionVersion) -> None:
         self.version = version
         self.log_stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{version.version}]{uuid.uuid4().hex}"
         self.last_used = time.monotonic()
         self.busy = True
-        self._channel = channel
-        self._lines: TextIO = channel.makefile("r", encoding="utf-8")
+        self.is_new = True
+        self.log: list[tuple[int, str]] = []
+        self._channel, self._theirs = socket.socketpair()
+        self._lines: TextIO = self._channel.makefile("r", encoding="utf-8")
         self._pid: int | None = None
+
+    def fork(self, control: socket.socket) -> None:
+        """Ask the zygote for the process."""
+        self.is_new = False
+        with self._theirs:
+            socket.send_fds(control, [b"f"], [self._theirs.fileno()])
 
     def start(self, code: Path) -> dict[str, Any]:
         """Initialise; returns the runtime's answer and fills in the log lines printed meanwhile."""
@@ -120,6 +135,7 @@ class _Environment:
         with contextlib.suppress(OSError):
             self._lines.close()
             self._channel.close()
+            self._theirs.close()
         if self._pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
@@ -131,7 +147,7 @@ class _Environment:
             raise _EnvironmentDied from error
 
     def _read(self, deadline: float | None = None) -> dict[str, Any]:
-        self.log: list[tuple[int, str]] = []
+        self.log = []
         while True:
             if deadline is not None:
                 self._channel.settimeout(max(0.001, deadline - time.monotonic()))
@@ -161,6 +177,7 @@ class Environments:
         self._provisioned: dict[tuple[str, str, str, str], int] = {}
         self._changed = threading.Condition()
         self._fork_lock = threading.Lock()
+        self._next_start = 0.0
         self._control, theirs = socket.socketpair()
         with theirs:
             self._zygote = subprocess.Popen(
@@ -184,25 +201,24 @@ class Environments:
         trace_id: str | None = None,
     ) -> Outcome:
         """Run one invocation in a warm environment, or in a new one."""
-        environment = self._lease(version)
-        cold = environment is None
+        environment = self._obtain(version)
+        if environment is None:
+            return Outcome("throttle", None, (), "", 0.0, False)
+        cold = environment.is_new
         try:
-            if environment is None:
-                environment, failure = self._start(version)
-                if failure is not None:
-                    return self._outcome(environment, failure, "error", cold)
+            failure = self._start(environment) if cold else None
+            if failure is not None:
+                return self._outcome(environment, failure, "error", cold)
             init_log = environment.log if cold else []
             answer = environment.invoke(event, request_id, arn, trace_id)
             environment.log = [*init_log, *environment.log]
         except TimeoutError:
-            assert environment is not None
             self._discard(environment)
             message = f"Task timed out after {version.timeout_s:.2f} seconds"
             answer = {"errorMessage": f"{_now()} {request_id} {message}", "errorType": "Sandbox.Timedout"}
             environment.log.append((int(time.time() * 1000), f"{_now()} {request_id} {message}"))
             return self._outcome(environment, {**answer, "ms": version.timeout_s * 1000}, "timeout", cold)
         except _EnvironmentDied:
-            assert environment is not None
             self._discard(environment)
             answer = {
                 "errorMessage": f"RequestId: {request_id} Error: Runtime exited without providing a reason",
@@ -233,13 +249,11 @@ class Environments:
         self.unprovision(version.function, qualifier)
         with self._changed:
             self._provisioned[(*version.function, qualifier)] = count
-        started = []
-        for _ in range(count - sum(1 for one in self._of(version) if not one.busy)):
-            environment, failure = self._start(version)
-            if failure is None:
-                started.append(environment)
+            missing = count - sum(1 for one in self._of(version) if not one.busy)
+            started = [self._reserve(version) for _ in range(missing)]
         for environment in started:
-            self._release(environment)
+            if self._start(environment) is None:
+                self._release(environment)
 
     def unprovision(self, function: tuple[str, str, str], qualifier: str) -> None:
         """Stop keeping environments warm for an alias or version."""
@@ -301,54 +315,66 @@ class Environments:
     def _of(self, version: FunctionVersion) -> list[_Environment]:
         return [one for one in self._all if one.version == version]
 
-    def _lease(self, version: FunctionVersion) -> _Environment | None:
+    def _obtain(self, version: FunctionVersion) -> _Environment | None:
+        """A free environment, or one that still has to be started; None when there is no room for too long."""
+        now = time.monotonic()
+        patient_until, deadline = now + _PATIENCE_S, now + min(version.timeout_s, _NO_ROOM_S)
         with self._changed:
-            idle = [one for one in self._of(version) if not one.busy]
-            if not idle:
-                return None
-            environment = max(idle, key=lambda one: one.last_used)
-            environment.busy = True
-            return environment
+            while True:
+                mine = self._of(version)
+                idle = [one for one in mine if not one.busy]
+                if idle:
+                    environment = max(idle, key=lambda one: one.last_used)
+                    environment.busy = True
+                    return environment
+                now = time.monotonic()
+                start_at = max(self._next_start, patient_until if mine else now)
+                if now >= start_at and self._make_room():
+                    self._next_start = now + _START_EVERY_S
+                    return self._reserve(version)
+                if now >= deadline:
+                    return None
+                self._changed.wait(min(deadline, start_at if start_at > now else deadline) - now)
 
-    def _start(self, version: FunctionVersion) -> tuple[_Environment, dict[str, Any] | None]:
-        """A new, busy environment; the second value is the runtime's answer if the handler could not be loaded."""
-        code = self._extract(version)
-        self._make_room(version)
-        mine, theirs = socket.socketpair()
-        environment = _Environment(version, mine)
-        with self._changed:
-            self._all.append(environment)
-        with theirs, self._fork_lock:
-            socket.send_fds(self._control, [b"f"], [theirs.fileno()])
+    def _reserve(self, version: FunctionVersion) -> _Environment:
+        """A new, busy environment that nobody has started yet. To be called with the lock."""
+        environment = _Environment(version)
+        self._all.append(environment)
+        return environment
+
+    def _start(self, environment: _Environment) -> dict[str, Any] | None:
+        """Start a reserved environment; returns the runtime's answer if the handler could not be loaded."""
+        code = self._extract(environment.version)
+        with self._fork_lock:
+            environment.fork(self._control)
         try:
             answer = environment.start(code)
         except (TimeoutError, _EnvironmentDied):
             answer = {"status": "init-error", "errorType": "Runtime.ExitError"}
             answer["errorMessage"] = "the execution environment did not start within 10 seconds, or ended"
         if answer["status"] == "ready":
-            return environment, None
+            return None
         self._discard(environment)
-        return environment, answer
+        return answer
 
-    def _make_room(self, version: FunctionVersion) -> None:
-        """Wait until there are fewer environments than allowed, at most for the function's timeout."""
-        deadline = time.monotonic() + version.timeout_s
-        with self._changed:
-            while len(self._all) >= self._limit:
-                idle = [one for one, _ in self._idle()]
-                if idle:
-                    oldest = min(idle, key=lambda one: one.last_used)
-                    self._all.remove(oldest)
-                    oldest.close()
-                elif not self._changed.wait(max(0.0, deadline - time.monotonic())):
-                    return
+    def _make_room(self) -> bool:
+        """Whether one more environment may be started; ends the one that was idle for longest if it has to."""
+        if len(self._all) < self._limit:
+            return True
+        idle = [one for one, _ in self._idle()]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda one: one.last_used)
+        self._all.remove(oldest)
+        oldest.close()
+        return True
 
     def _release(self, environment: _Environment) -> None:
         with self._changed:
             environment.busy = False
             environment.last_used = time.monotonic()
             forgotten = environment not in self._all
-            self._changed.notify()
+            self._changed.notify_all()
         if forgotten:
             environment.close()
 
@@ -356,7 +382,7 @@ class Environments:
         with self._changed:
             if environment in self._all:
                 self._all.remove(environment)
-            self._changed.notify()
+            self._changed.notify_all()
         environment.close()
 
     def _extract(self, version: FunctionVersion) -> Path:

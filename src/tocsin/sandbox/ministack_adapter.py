@@ -32,7 +32,7 @@ from typing import Any
 from tocsin.alarms.cloudwatch import MetricKey, metric_key
 from tocsin.errors import SandboxError, TocsinError
 from tocsin.sandbox.clock import Clock
-from tocsin.sandbox.environments import Environments, FunctionVersion, Outcome
+from tocsin.sandbox.environments import MAX_ENVIRONMENTS, Environments, FunctionVersion, Outcome
 from tocsin.sandbox.metrics import MetricStore, Scope
 from tocsin.sandbox.rds import DbInstance, DbProxy, Endpoints, ProxyPool
 
@@ -103,6 +103,7 @@ RELIED_ON: Mapping[str, Mapping[str, str]] = {
         "_runtime_env_vars": "config",
         "_xray_trace_id_for_invocation": "config, inbound_trace_header",
         "_account_region_from_function_config": "config",
+        "_throttle_response": "reason_code, msg, retry_after",
         "_sqs_esm_concurrency": "esm, func_rec, config, queue",
         "_run_sqs_batch": "esm, func_rec, event, batch, queue_url, queue_name",
         "_poll_loop": "",
@@ -483,6 +484,9 @@ class Ministack:
         if integration is not None:
             integration.append(elapsed_ms)
         name = config.get("FunctionName", "")
+        if isinstance(result, dict) and result.get("throttle"):
+            self._publish_lambda(name, "Throttles", 1.0, "Count")
+            return result
         failed = isinstance(result, dict) and bool(result.get("error"))
         duration = result.get("duration_ms", elapsed_ms) if isinstance(result, dict) else elapsed_ms
         for metric, value, unit in (
@@ -525,6 +529,11 @@ class Ministack:
             config.get("FunctionArn", ""),
             self._lambda._xray_trace_id_for_invocation(config),
         )
+        if outcome.status == "throttle":
+            return self._lambda._throttle_response(
+                "ConcurrentInvocationLimitExceeded",
+                f"Rate Exceeded: the sandbox runs at most {MAX_ENVIRONMENTS} execution environments at once",
+            )
         self._write_log(version, request_id, started_ms, outcome)
         log = "\n".join(line for _, line in outcome.log)
         result = {"body": outcome.result, "log": log, "duration_ms": outcome.duration_ms}
