@@ -1,0 +1,323 @@
+"""`make bench`: measures what the documents promise, and prints one table.
+
+Everything runs in a temporary root with links to the checkout's own systems, replicas and experiments, so a sandbox
+that is already running in the checkout is not touched. Whatever is started is stopped, also on Ctrl-C and SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import httpx
+
+from tocsin.alarms.cloudwatch import AlarmEvaluator, MetricKey
+from tocsin.history import read_history
+from tocsin.identity import Identities
+from tocsin.loader import load_system
+from tocsin.model.events import Act, ActEnded, ActStarted, DrillEnded, DrillStarted, Event, LoadSecond
+from tocsin.model.system import MetricAlarm
+from tocsin.model.verdict import RunVerdict, Verdict
+from tocsin.resolve import resolve_base_url
+from tocsin.sandbox import control
+from tocsin.targets import load_target
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+TOCSIN = str(Path(sys.executable).with_name("tocsin"))
+SYSTEM = "leave-attendance"
+EXPERIMENT = "throttle-rds-proxy"
+PATH = "/api/v1/leave/balance"
+"""A request that goes through the HTTP API, a Lambda function, the RDS Proxy and PostgreSQL."""
+LINKED = ("systems", "replicas", "contracts", "synthetics", "loadtests")
+STAY_CLEAR_S = 60.0
+"""Production seconds a drill waits at its end to see that everything stays quiet."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    figure: float
+    unit: str
+    target: str = ""
+    met: bool | None = None
+    note: str = ""
+
+
+def at_most(what: str, figure: float, unit: str, limit: float, note: str = "") -> Row:
+    """A row with a target that must not be exceeded."""
+    return Row(what, figure, unit, f"<= {limit:g} {unit}", figure <= limit, note)
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--no-sandbox", action="store_true", help="only what needs no sandbox")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each short command; the median counts")
+    arguments = parser.parse_args()
+    # A benchmark that is told to stop leaves through the same `finally` as one that ends.
+    signal.signal(signal.SIGTERM, _leave)
+    print(f"{_machine()}\nload average before: {os.getloadavg()[0]:.2f}\n")
+    with temporary_root() as root:
+        rows = [*commands(root, arguments.repeat), *evaluator()]
+        if not arguments.no_sandbox:
+            rows += in_the_sandbox(root)
+    print(table(rows))
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _machine() -> str:
+    commit = subprocess.run(
+        ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"{cores} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
+        f"commit {commit or 'unknown'}"
+    )
+
+
+@contextmanager
+def temporary_root() -> Iterator[Path]:
+    """A project of its own with links to the checkout's files; any sandbox in it is stopped at the end."""
+    root = Path(tempfile.mkdtemp(prefix="tocsin-bench-"))
+    try:
+        for name in LINKED:
+            if (CHECKOUT / name).is_dir():
+                (root / name).symlink_to(CHECKOUT / name)
+        (root / "experiments").mkdir()
+        yield root
+    finally:
+        control.down(root)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+def commands(root: Path, repeat: int) -> Iterator[Row]:
+    """Start-up of the command line, and the check of a hundred experiments."""
+    bare = median(lambda: run(root, sys.executable, "-c", "pass"), repeat)
+    started = median(lambda: run(root, TOCSIN, "--help"), repeat)
+    yield at_most("tocsin --help", started, "s", 0.4, f"{started / bare:.1f} times a bare interpreter")
+    files = copies(root, 100)
+    checked = median(lambda: run(root, TOCSIN, "validate", str(files)), min(repeat, 3))
+    one = median(lambda: run(root, TOCSIN, "validate", str(files / "000.yaml")), min(repeat, 3))
+    yield at_most("tocsin validate, 100 files", checked, "s", 2.0, f"{checked / one:.1f} times one file")
+
+
+def copies(root: Path, count: int) -> Path:
+    """A directory with many valid experiments."""
+    text = (CHECKOUT / f"experiments/{SYSTEM}/{EXPERIMENT}.yaml").read_text(encoding="utf-8")
+    directory = root / "experiments" / "many"
+    directory.mkdir()
+    for number in range(count):
+        (directory / f"{number:03}.yaml").write_text(text, encoding="utf-8")
+    return directory
+
+
+def run(root: Path, *command: str) -> None:
+    """A command that must succeed."""
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        tail = "\n".join(f"{done.stdout}\n{done.stderr}".splitlines()[-20:])
+        sys.exit(f"{' '.join(command)} ended with exit code {done.returncode}:\n{tail}")
+
+
+def median(work: Callable[[], object], repeat: int) -> float:
+    """Median wall seconds of several runs."""
+    return statistics.median(seconds(work) for _ in range(repeat))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall seconds of one run."""
+    before = time.perf_counter()
+    work()
+    return time.perf_counter() - before
+
+
+# ------------------------------------------------------------------------------------------------ the evaluator
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A minute of a metric."""
+
+    sample_count: float
+    total: float
+    minimum: float
+    maximum: float
+    values: dict[float, float]
+
+
+def evaluator() -> Iterator[Row]:
+    """Evaluations a second of the pure functions, for three kinds of alarms."""
+    metric = {"Namespace": "N", "MetricName": "M"}
+    base = {"AlarmName": "a", "Threshold": 5, "ComparisonOperator": "GreaterThanOrEqualToThreshold"}
+    math = [
+        {"Id": "m1", "MetricStat": {"Metric": metric, "Period": 300, "Stat": "Sum"}, "ReturnData": False},
+        {"Id": "m2", "MetricStat": {"Metric": metric, "Period": 300, "Stat": "Sum"}, "ReturnData": False},
+        {"Id": "e", "Expression": "100*m1/m2"},
+    ]
+    alarms = {
+        "Sum, 1 of 1, 300 s": {**metric, "Statistic": "Sum", "Period": 300, "EvaluationPeriods": 1},
+        "p95, 3 of 5, 60 s": {**metric, "ExtendedStatistic": "p95", "Period": 60, "EvaluationPeriods": 5}
+        | {"DatapointsToAlarm": 3},
+        "100*m1/m2, 3 of 3, 300 s": {"Metrics": math, "EvaluationPeriods": 3},
+    }
+    rates = {name: _rate(AlarmEvaluator(MetricAlarm.model_validate({**base, **rest}))) for name, rest in alarms.items()}
+    simplest = next(iter(rates.values()))
+    for name, rate in rates.items():
+        note = "" if rate == simplest else f"{rate / simplest:.2f} of the simplest"
+        yield Row(f"alarm evaluations, {name}", rate, "1/s", note=note)
+
+
+def _rate(alarm: AlarmEvaluator) -> float:
+    minute = Bucket(20.0, 400.0, 1.0, 100.0, {float(value): 1.0 for value in range(20)})
+
+    def buckets(_metric: MetricKey, start_s: int, end_s: int) -> list[Bucket]:
+        return [minute] * ((end_s - start_s) // 60)
+
+    count, began = 0, time.perf_counter()
+    while (passed := time.perf_counter() - began) < 1.0:
+        for _ in range(100):
+            alarm.evaluate("OK", 864_000, buckets)
+        count += 100
+    return count / passed
+
+
+# ------------------------------------------------------------------------------------------------ the sandbox
+
+
+def in_the_sandbox(root: Path) -> Iterator[Row]:
+    """Start, throughput, and one whole drill."""
+    yield from sandbox_start(root)
+    run(root, TOCSIN, "sandbox", "up", SYSTEM)
+    state = control.status(root)
+    assert state is not None
+    yield at_most("sandbox memory, idle (PSS)", state.pss_bytes / 2**20, "MiB", 700)
+    yield from throughput(root)
+    yield from drill(root)
+    state = control.status(root)
+    assert state is not None
+    yield at_most("sandbox memory, after a drill (PSS)", state.pss_bytes / 2**20, "MiB", 700)
+
+
+def sandbox_start(root: Path) -> Iterator[Row]:
+    """From no process at all to a deployed system, and back."""
+    ups, downs = [], []
+    for _ in range(3):
+        ups.append(seconds(lambda: run(root, TOCSIN, "sandbox", "up", SYSTEM)))
+        downs.append(seconds(lambda: run(root, TOCSIN, "sandbox", "down")))
+    yield at_most("sandbox up, cold process to ready", statistics.median(ups), "s", 8.0, f"slowest {max(ups):.2f} s")
+    yield Row("sandbox down, nothing left", statistics.median(downs), "s")
+
+
+def throughput(root: Path) -> Iterator[Row]:
+    """Closed-loop requests of one and of eight callers: how much the sandbox can carry."""
+    target, system = load_target(root, "sandbox"), load_system(root, SYSTEM)
+    url = resolve_base_url(system.endpoint, target) + PATH
+    headers = {"Authorization": f"Bearer {Identities(target, system).token('employee').value}"}
+    call(url, headers, 1.0)
+    alone = call(url, headers, 4.0)
+    with ThreadPoolExecutor(8) as pool:
+        together = [ms for found in pool.map(lambda _: call(url, headers, 4.0), range(8)) for ms in found]
+    rates = len(alone) / 4.0, len(together) / 4.0
+    yield Row("API -> Lambda -> PostgreSQL, 1 caller", rates[0], "1/s", note=f"p50 {statistics.median(alone):.0f} ms")
+    p95 = statistics.quantiles(together, n=20)[-1]
+    note = f"p50 {statistics.median(together):.0f} ms, p95 {p95:.0f} ms; {rates[1] / rates[0]:.1f} times one caller"
+    yield Row("API -> Lambda -> PostgreSQL, 8 callers", rates[1], "1/s", note=note)
+
+
+def call(url: str, headers: dict[str, str], wall_s: float) -> list[float]:
+    """Milliseconds of each request of one caller; all must be answered with 200."""
+    found, end = [], time.perf_counter() + wall_s
+    with httpx.Client(headers=headers, timeout=10) as client:
+        while time.perf_counter() < end:
+            began = time.perf_counter()
+            client.get(url).raise_for_status()
+            found.append((time.perf_counter() - began) * 1000)
+    return found
+
+
+def drill(root: Path) -> Iterator[Row]:
+    """One drill: its overhead beyond what it has to wait for, and its load."""
+    file = root / "experiments" / f"{EXPERIMENT}.yaml"
+    shutil.copy(CHECKOUT / "experiments" / SYSTEM / file.name, file)
+    run(root, TOCSIN, "run", str(file), "--out", "bench")
+    events = read_history(root / "bench" / EXPERIMENT / "history.jsonl")
+    verdict = RunVerdict.model_validate_json((root / "bench" / "verdict.json").read_text(encoding="utf-8")).drills[0]
+    wall, waits = duration(events), configured_waits(events, verdict)
+    yield Row(f"drill {EXPERIMENT}, wall", wall, "s", note=f"of which {waits:.1f} s waits")
+    yield Row("drill overhead beyond its waits", wall - waits, "s", note=f"{(wall - waits) / wall:.0%} of the drill")
+    yield load(events)
+
+
+def duration(events: list[Event]) -> float:
+    """Wall seconds from the first line to the last."""
+    return _at(events, DrillEnded) - _at(events, DrillStarted)
+
+
+def configured_waits(events: list[Event], verdict: Verdict) -> float:
+    """Wall seconds a drill cannot do without: baseline, longest window, slowest alarm to clear, and staying clear."""
+    started = next(event for event in events if isinstance(event, DrillStarted))
+    block = started.experiment.extension
+    windows = [block.expect.quiet_window(entry) for entry in block.expect.quiet]
+    cleared = [found.cleared_s or 0.0 for found in verdict.detections]
+    production = block.baseline + max(windows, default=0.0) + max(cleared, default=0.0) + STAY_CLEAR_S
+    return production / started.scale
+
+
+def load(events: list[Event]) -> Row:
+    """Answered against offered arrivals in the baseline act."""
+    began = next(e.at for e in events if isinstance(e, ActStarted) and e.act is Act.BASELINE)
+    ended = next(e.at for e in events if isinstance(e, ActEnded) and e.act is Act.BASELINE)
+    found = [e for e in events if isinstance(e, LoadSecond) and began <= e.at and e.at + 1 <= ended]
+    offered = sum(second.offered for second in found)
+    answered = sum(count for s in found for status, count in s.statuses.items() if status != "error")
+    note = f"{offered / max(1, len(found)):.1f}/s offered, {answered / max(1, len(found)):.1f}/s answered"
+    return Row("load answered of offered, baseline", answered / max(1, offered), "", note=note)
+
+
+def _at(events: list[Event], kind: type[DrillStarted | DrillEnded]) -> float:
+    return next(event.at for event in events if isinstance(event, kind))
+
+
+# ------------------------------------------------------------------------------------------------ the table
+
+
+def table(rows: list[Row]) -> str:
+    """As Markdown."""
+    head = "| measured | figure | target | note |\n|---|---:|---|---|"
+    return "\n".join([head, *(_line(row) for row in rows)])
+
+
+def _line(row: Row) -> str:
+    verdict = "" if row.met is None else " (met)" if row.met else " (MISSED)"
+    figure = f"{row.figure:,.0f}" if row.figure >= 100 else f"{row.figure:.2f}"
+    return f"| {row.what} | {figure} {row.unit} | {row.target}{verdict} | {row.note} |"
+
+
+if __name__ == "__main__":
+    main()
