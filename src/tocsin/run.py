@@ -190,7 +190,7 @@ def _drill(
         ledger = Ledger(ledger_path(options.root, target.name), target.name)
     except TocsinError as error:
         started(plan.system)
-        _stopped(history, "target" if not isinstance(error, Refused) else error.guard, error)
+        _stopped(history, error)
         return
     started(system)
     ctx = RunContext(
@@ -208,13 +208,14 @@ def _drill(
     try:
         with ledger.lock(drill):
             run_drill(ctx, plan.loaded.raw, ledger)
-    except Refused as refusal:
-        _stopped(history, refusal.guard, refusal)
+    except TocsinError as error:
+        _stopped(history, error)
     finally:
         ledger.close()
 
 
-def _stopped(history: History, guard: str, error: TocsinError) -> None:
+def _stopped(history: History, error: TocsinError) -> None:
+    guard = error.guard if isinstance(error, Refused) else "target"
     history.record(Stopped(at=time.time(), guard=guard, detail=str(error)))
     history.record(DrillEnded(at=time.time()))
 
