@@ -205,6 +205,11 @@ class System(Model):
     identities: dict[str, CognitoIdentity] = Field(default_factory=dict)
     notifications: Notifications | None = None
     contract: str | None = Field(default=None, description="OpenAPI document")
+    contract_as: str | None = Field(
+        default=None,
+        description="identity whose token contract tests send with generated data: one that can do no harm; "
+        "without it no token is sent",
+    )
     canaries: CanaryPlan | None = None
     load: str | None = Field(default=None, description="Locust file")
     objectives: Objectives = Objectives()

@@ -1,0 +1,280 @@
+"""The contract: one bounded Schemathesis run an act, strict except for what the fault act allows."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tocsin.actors.base import STOP_WITHIN_S, Child
+from tocsin.actors.contract_order import Order
+from tocsin.context import RunContext
+from tocsin.errors import InvalidInput, near_match
+from tocsin.identity import Identities
+from tocsin.model.events import Act, ActorDied, ContractFailure, ContractRan
+
+_CONFIG = """\
+# Nothing is remembered from one run to the next: the seed alone decides what is sent.
+[cache]
+enabled = false
+
+[generation]
+database = "none"
+"""
+# `unsupported_method` and the data checks probe the specification rather than the behaviour under a fault: they send
+# odd verbs and judge what 4xx is given to nonsense. A drill asks whether callers get what was promised to them.
+_CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,"
+    "response_headers_conformance,response_schema_conformance,ignored_auth"
+)
+_REQUEST_TIMEOUT_S = 10
+# Answers may take a second each under a fault: operations are then tested side by side.
+_WORKERS = 4
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How much a run tries."""
+
+    phases: str
+    examples: int
+
+
+BRIEF = Depth("examples,fuzzing", 3)
+"""A few seconds, also while each answer takes one."""
+THOROUGH = Depth("examples,coverage,fuzzing", 20)
+"""Also every boundary of every parameter: for a system that is not being broken meanwhile."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    file: Path
+    accepted: tuple[int, ...]
+    depth: Depth
+    token: Callable[[], str | None]
+
+
+@dataclass
+class _Seen:
+    """What the child has told so far."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    operations: set[str] = field(default_factory=set)
+    degraded: int = 0
+    failures: dict[tuple[str, str, int | None], ContractFailure] = field(default_factory=dict)
+
+    def hear(self, line: str) -> None:
+        """Take in one JSON line; the last one of a killed child may be half a line."""
+        try:
+            told = json.loads(line)
+        except ValueError:
+            return
+        if "answer" in told:
+            self.statuses[told["answer"]] += 1
+            self.operations.add(told["operation"])
+        elif "degraded" in told:
+            self.degraded += 1
+        else:
+            self.add(ContractFailure.model_validate(told["failure"]))
+
+    def add(self, failure: ContractFailure) -> None:
+        """Count a failure; of the same kind of failure the first message is kept."""
+        key = (failure.operation, failure.check, failure.status)
+        known = self.failures.get(key)
+        self.failures[key] = known.model_copy(update={"count": known.count + 1}) if known else failure
+
+
+class _Run:
+    """One child process and the thread that listens to it."""
+
+    def __init__(self, ctx: RunContext, act: Act, plan: _Plan) -> None:
+        self._ctx = ctx
+        self._act = act
+        self._plan = plan
+        self._report = ctx.directory / f"contract-{act.value}.json"
+        self._log = ctx.directory / f"contract-{act.value}.log"
+        self._child: Child | None = None
+        self._cut: str | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._live, name=f"contract {act.value}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, reason: str) -> None:
+        """Cut the run short, if it still goes on, and wait until its result is recorded."""
+        with self._lock:
+            if self.is_alive() and self._cut is None:
+                self._cut = reason
+            child = self._child
+        if child is not None:
+            child.stop()
+        self._thread.join(STOP_WITHIN_S)
+
+    def _live(self) -> None:
+        try:
+            self._run()
+        except Exception as error:
+            self._died(f"{type(error).__name__}: {error}")
+
+    def _run(self) -> None:
+        started = time.time()
+        reading, writing = os.pipe()
+        try:
+            child = self._start_child(writing)
+        finally:
+            os.close(writing)
+        seen = _Seen()
+        with os.fdopen(reading, "r", encoding="utf-8") as lines:
+            if child is not None:
+                for line in lines:
+                    seen.hear(line)
+                child.wait()
+        self._record(started, seen)
+
+    def _start_child(self, descriptor: int) -> Child | None:
+        order = Order(descriptor, self._plan.accepted, self._plan.token())
+        config = self._ctx.directory / "contract.toml"
+        config.write_text(_CONFIG, encoding="utf-8")
+        with self._lock:
+            if self._cut is None:
+                self._child = Child(
+                    self._argv(config),
+                    cwd=self._ctx.directory,
+                    log=self._log,
+                    env={"PYTHONUNBUFFERED": "1"},
+                    first_line=order.to_line(),
+                    pass_fds=[descriptor],
+                )
+            return self._child
+
+    def _argv(self, config: Path) -> list[str]:
+        depth = self._plan.depth
+        return [
+            *(sys.executable, "-m", "tocsin.actors.contract_child", "--config-file", str(config)),
+            *("run", str(self._plan.file), "--url", self._ctx.base_url, "--checks", _CHECKS),
+            *("--phases", depth.phases, "--max-examples", str(depth.examples), "--seed", str(self._ctx.seed)),
+            *("--no-shrink", "--continue-on-failure", "--workers", str(_WORKERS)),
+            *("--request-timeout", str(_REQUEST_TIMEOUT_S), "--warnings", "off", "--no-color"),
+            *("--report", "json", "--report-json-path", str(self._report)),
+        ]
+
+    def _record(self, started: float, seen: _Seen) -> None:
+        report = self._read_report()
+        for error in report.get("errors", []):
+            seen.add(_as_failure(error))
+        complete = self._cut is None and report.get("stop_reason") == "completed"
+        detail = "" if complete else self._cut or self._why(report)
+        self._ctx.history.record(
+            ContractRan(
+                at=started,
+                ended_at=time.time(),
+                act=self._act,
+                complete=complete,
+                cases=seen.statuses.total(),
+                operations=len(seen.operations),
+                degraded=seen.degraded,
+                statuses=dict(seen.statuses),
+                failures=tuple(seen.failures.values()),
+                detail=detail,
+            )
+        )
+        if self._cut is None and not report:
+            self._died(detail)
+
+    def _read_report(self) -> dict[str, Any]:
+        """Schemathesis' own summary; empty when it did not live to write it."""
+        try:
+            report: dict[str, Any] = json.loads(self._report.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return report
+
+    def _why(self, report: dict[str, Any]) -> str:
+        if report:
+            return f"Schemathesis stopped early: {report.get('stop_reason')}"
+        return f"Schemathesis ended without a report: {self._child.log_tail() if self._child else ''}"
+
+    def _died(self, detail: str) -> None:
+        self._ctx.history.record(ActorDied(at=time.time(), actor=f"contract {self._act.value}", detail=detail))
+
+
+def _as_failure(error: dict[str, Any]) -> ContractFailure:
+    return ContractFailure(
+        operation=str(error.get("label") or error.get("operation") or "all operations"),
+        check="no_answer",
+        message=str(error.get("message") or error)[:300],
+    )
+
+
+class ContractActor:
+    """Tests the contract of the system file against the running system, once an act.
+
+    Outside the fault act every check is strict. Inside it a server error counts as documented degradation when its
+    status is in `expect.degraded`; status, media type, headers and body must still be those of the contract.
+    All requests carry the token of `contract_as`: generated data is sent by somebody who can do no harm.
+    """
+
+    name = "contract"
+
+    def __init__(self, ctx: RunContext, identities: Identities | None = None, depth: Depth = BRIEF) -> None:
+        if ctx.system.contract is None:
+            raise InvalidInput(f"expected a contract in systems/{ctx.system.system}.yaml, found none")
+        self._ctx = ctx
+        self._file = ctx.root / ctx.system.contract
+        self._identity = _identity(ctx)
+        self._identities = identities or Identities(ctx.target, ctx.system)
+        self._depth = depth
+        self._runs: dict[Act, _Run] = {}
+
+    def start_act(self, act: Act) -> None:
+        """Begin the run of an act, and return at once; a run of an earlier act that still goes on is ended."""
+        self.stop()
+        self._runs[act] = run = _Run(self._ctx, act, self._plan(act))
+        run.start()
+
+    def wait(self, act: Act, wall_s: float) -> None:
+        """Wait for the end of the run of an act; one that takes longer than `wall_s` is cut short, and says so.
+
+        Raises:
+            Interrupted: the drill was asked to end.
+        """
+        run = self._runs.get(act)
+        deadline = time.monotonic() + wall_s
+        while run is not None and run.is_alive():
+            self._ctx.stop.wait(0.05)
+            if time.monotonic() > deadline:
+                run.stop(f"cut short after {wall_s:g} s")
+
+    def stop(self) -> None:
+        """End what still runs; its result is recorded as incomplete."""
+        for run in self._runs.values():
+            run.stop("the drill went on before it was done")
+
+    def _plan(self, act: Act) -> _Plan:
+        degraded = self._ctx.experiment.extension.expect.degraded
+        accepted = degraded.status if degraded is not None and act == Act.FAULT else ()
+        return _Plan(self._file, accepted, self._depth, self._token)
+
+    def _token(self) -> str | None:
+        return self._identities.token(self._identity).value if self._identity else None
+
+
+def _identity(ctx: RunContext) -> str | None:
+    wanted, known = ctx.system.contract_as, ctx.system.identities
+    if wanted is not None and wanted not in known:
+        raise InvalidInput(
+            f"systems/{ctx.system.system}.yaml: expected `contract_as` to be one of its identities, "
+            f"found '{wanted}'. {near_match(wanted, known)}"
+        )
+    return wanted

@@ -1,0 +1,99 @@
+"""The child process of a contract test: Schemathesis' own command line, with what a drill needs to know told live.
+
+Run as `python -m tocsin.actors.contract_child ARGUMENTS OF st`. The first line of its standard input is an `Order`;
+the end of its standard input ends it. One JSON line for every answer and every failure goes to the order's file
+descriptor, so that a run that is cut short has still told what it saw.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from typing import IO, Any
+
+import schemathesis
+from schemathesis.cli import schemathesis as command_line
+
+from tocsin.actors.contract_order import Order
+
+_SERVER_ERRORS = "not_a_server_error"
+_MESSAGE_LENGTH = 300
+
+
+class _Out:
+    """Whole lines from several threads."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+
+    def tell(self, line: dict[str, Any]) -> None:
+        with self._lock:
+            self._file.write(json.dumps(line) + "\n")
+
+
+def main() -> None:
+    """Register the hooks and hand over to Schemathesis."""
+    # Unbuffered: a thread that waits in a buffered file holds its lock when the interpreter wants to leave.
+    with open(0, "rb", buffering=0, closefd=False) as orders:
+        order = Order.from_line(orders.readline().decode())
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        out = _Out(os.fdopen(order.descriptor, "w", buffering=1))
+        _tell_answers(out)
+        _tell_failures(out, order.accepted)
+        if order.token is not None:
+            _send_token(order.token)
+        command_line(prog_name="st")
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def _tell_answers(out: _Out) -> None:
+    def after_call(context: Any, case: Any, response: Any) -> None:
+        out.tell({"answer": str(response.status_code), "operation": case.operation.label})
+
+    def after_network_error(context: Any, case: Any, request: Any) -> None:
+        out.tell({"answer": "error", "operation": case.operation.label})
+
+    schemathesis.hook(after_call)
+    schemathesis.hook(after_network_error)
+
+
+def _tell_failures(out: _Out, accepted: tuple[int, ...]) -> None:
+    def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
+        """A server error does not count when it is one that this act allows.
+
+        Everything else stays strict: an undocumented status, a media type or a body that breaks its schema.
+        """
+        check = failure.checks[0] if failure.checks else type(failure).__name__
+        status = response.status_code if response is not None else None
+        if check == _SERVER_ERRORS and status in accepted:
+            out.tell({"degraded": status})
+            return False
+        message = " ".join(f"{failure.title}: {failure.message}".split())[:_MESSAGE_LENGTH]
+        out.tell({"failure": {"operation": case.operation.label, "check": check, "message": message, "status": status}})
+        return True
+
+    schemathesis.hook(filter_failure)
+
+
+def _send_token(token: str) -> None:
+    class BearerToken:
+        """One identity for all operations: what it may not do is refused, and the refusal is documented."""
+
+        def get(self, case: Any, context: Any) -> str:
+            return token
+
+        def set(self, case: Any, data: str, context: Any) -> None:
+            case.headers["Authorization"] = f"Bearer {data}"
+
+    schemathesis.auth(refresh_interval=None)(BearerToken)
+
+
+if __name__ == "__main__":
+    main()
