@@ -1,0 +1,61 @@
+"""The benchmark still runs, and reads a history as it says. Figures are for people: none is asserted here."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.checkers.histories import Scene
+
+from tocsin.checkers import judge
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "run.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> dict[str, Any]:
+    return runpy.run_path(str(SCRIPT), run_name="benchmark")
+
+
+def test_what_needs_no_sandbox_is_measured() -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--no-sandbox", "--repeat", "1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert [row for row in rows if "--help" in row]
+    assert [row for row in rows if "validate" in row]
+    assert len([row for row in rows if re.search(r"alarm evaluations.*1/s", row)]) == 3
+
+
+def test_overhead_is_what_remains_beyond_the_waits(benchmark: dict[str, Any]) -> None:
+    scene = Scene()
+    events = list(scene.history())
+    baseline, window, slowest_to_clear, stay_clear = 240, 660, max(clear for _, clear in scene.rings.values()), 60
+    waits = (baseline + window + slowest_to_clear + stay_clear) / scene.scale
+    assert benchmark["configured_waits"](events, judge(events)) == pytest.approx(waits, abs=0.1)
+    assert benchmark["duration"](events) == pytest.approx(events[-1].at - events[0].at)
+
+
+def test_unanswered_arrivals_lower_the_share(benchmark: dict[str, Any]) -> None:
+    assert benchmark["load"](list(Scene().history())).figure == pytest.approx(1.0)
+    silent = [
+        event.model_copy(update={"statuses": {"error": event.offered}}) if event.kind == "load_second" else event
+        for event in Scene().history()
+    ]
+    assert benchmark["load"](silent).figure == 0.0
+
+
+def test_a_missed_target_is_told(benchmark: dict[str, Any]) -> None:
+    rows = [benchmark["at_most"]("start", 9.0, "s", 8.0), benchmark["at_most"]("memory", 300.0, "MiB", 700)]
+    assert "(MISSED)" in benchmark["table"](rows).splitlines()[2]
+    assert "(met)" in benchmark["table"](rows).splitlines()[3]
