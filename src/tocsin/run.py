@@ -246,7 +246,7 @@ def new_directory(options: RunOptions) -> Path:
     Raises:
         InvalidInput: it holds files already, or cannot be made.
     """
-    out = options.out or runs_directory(options.root) / time.strftime("%Y%m%d-%H%M%S")
+    out = (options.out or runs_directory(options.root) / time.strftime("%Y%m%d-%H%M%S")).resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InvalidInput(
             "expected a new or empty directory for --out, found one with files: choose another", file=out
