@@ -25,6 +25,7 @@ class FileFault(Fault[Settings]):
     """Breaks a setting in a file; its class variables plant the bugs that real APIs have."""
 
     kind: ClassVar[str] = "file"
+    state: ClassVar[type[State]] = Settings
     summary: ClassVar[str] = "break a setting"
     service: ClassVar[str] = "none"
     permissions: ClassVar[tuple[str, ...]] = ()
@@ -39,10 +40,6 @@ class FileFault(Fault[Settings]):
     @property
     def resource(self) -> str:
         return "settings"
-
-    @classmethod
-    def read_state(cls, data: dict[str, Any]) -> Settings:
-        return Settings.model_validate(data)
 
     def observe(self, aws: Aws, prior: Settings | None) -> Settings:
         return Settings.model_validate_json(Path(self.path).read_text())

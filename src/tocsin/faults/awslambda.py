@@ -7,7 +7,7 @@ import hashlib
 import io
 import urllib.request
 import zipfile
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -51,6 +51,7 @@ class LambdaReservedConcurrency(Fault[ConcurrencyState]):
     """
 
     kind: ClassVar[str] = "lambda_reserved_concurrency"
+    state: ClassVar[type[State]] = ConcurrencyState
     summary: ClassVar[str] = "set a Lambda function's reserved concurrency (0 stops it)"
     service: ClassVar[str] = "lambda"
     permissions: ClassVar[tuple[str, ...]] = (
@@ -68,10 +69,6 @@ class LambdaReservedConcurrency(Fault[ConcurrencyState]):
     @property
     def resource(self) -> str:
         return f"concurrency of Lambda {self.function}"
-
-    @classmethod
-    def read_state(cls, data: dict[str, Any]) -> ConcurrencyState:
-        return ConcurrencyState.model_validate(data)
 
     def observe(self, aws: Aws, prior: ConcurrencyState | None) -> ConcurrencyState:
         client = aws.client("lambda")
@@ -137,6 +134,7 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
     """
 
     kind: ClassVar[str] = "lambda_environment_credential"
+    state: ClassVar[type[State]] = EnvironmentState
     summary: ClassVar[str] = "break a credential in a Lambda function's environment"
     service: ClassVar[str] = "lambda"
     permissions: ClassVar[tuple[str, ...]] = (
@@ -152,10 +150,6 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
     @property
     def resource(self) -> str:
         return f"environment variable {self.variable} of Lambda {self.function}"
-
-    @classmethod
-    def read_state(cls, data: dict[str, Any]) -> EnvironmentState:
-        return EnvironmentState.model_validate(data)
 
     def observe(self, aws: Aws, prior: EnvironmentState | None) -> EnvironmentState:
         version = self._remember(aws) if prior is None else prior.version
@@ -244,6 +238,7 @@ class LambdaEventSourceDisabled(Fault[MappingState]):
     """
 
     kind: ClassVar[str] = "lambda_event_source_disabled"
+    state: ClassVar[type[State]] = MappingState
     summary: ClassVar[str] = "disable the event source mapping between a queue and a function"
     service: ClassVar[str] = "lambda"
     permissions: ClassVar[tuple[str, ...]] = (
@@ -258,10 +253,6 @@ class LambdaEventSourceDisabled(Fault[MappingState]):
     @property
     def resource(self) -> str:
         return f"event source mapping {self.queue} -> {self.function}"
-
-    @classmethod
-    def read_state(cls, data: dict[str, Any]) -> MappingState:
-        return MappingState.model_validate(data)
 
     def observe(self, aws: Aws, prior: MappingState | None) -> MappingState:
         uuid = self._find(aws) if prior is None else prior.uuid
@@ -315,6 +306,7 @@ class LambdaBadRelease(Fault[ReleaseState]):
     """
 
     kind: ClassVar[str] = "lambda_bad_release"
+    state: ClassVar[type[State]] = ReleaseState
     summary: ClassVar[str] = "release a version that answers with an error, through code, version and alias"
     service: ClassVar[str] = "lambda"
     permissions: ClassVar[tuple[str, ...]] = (
@@ -333,10 +325,6 @@ class LambdaBadRelease(Fault[ReleaseState]):
     @property
     def resource(self) -> str:
         return f"release of Lambda {self.function}:{self.alias}"
-
-    @classmethod
-    def read_state(cls, data: dict[str, Any]) -> ReleaseState:
-        return ReleaseState.model_validate(data)
 
     def observe(self, aws: Aws, prior: ReleaseState | None) -> ReleaseState:
         client = aws.client("lambda")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import ConfigDict
 
@@ -51,6 +51,8 @@ class Fault(Model, ABC, Generic[StateT]):
 
     kind: ClassVar[str]
     """Name in experiments: `func` of the action."""
+    state: ClassVar[type[State]]
+    """What it remembers: the type to read back from the ledger."""
     summary: ClassVar[str]
     """One line for `tocsin faults`."""
     service: ClassVar[str]
@@ -80,17 +82,6 @@ class Fault(Model, ABC, Generic[StateT]):
     @abstractmethod
     def undo(self, aws: Aws, prior: StateT) -> None:
         """Put the prior state back. Called again after a crash: must be harmless when there is nothing to undo."""
-
-    @classmethod
-    @abstractmethod
-    def read_state(cls, data: dict[str, Any]) -> StateT:
-        """A state as it comes back from the ledger."""
-
-
-class FaultType(Protocol):
-    """A registered fault class."""
-
-    kind: ClassVar[str]
 
 
 AnyFault = Fault[Any]

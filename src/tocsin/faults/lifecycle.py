@@ -85,7 +85,7 @@ class FaultLifecycle:
     def _undo(self, entry: Entry) -> bool:
         try:
             fault = self.registry[entry.fault].model_validate(entry.arguments)
-            return self._undo_and_verify(fault, entry, fault.read_state(entry.prior))
+            return self._undo_and_verify(fault, entry, fault.state.model_validate(entry.prior))
         except Exception as error:
             self.ledger.advance(entry.id, entry.state, f"undo failed: {error}")
             self._stage(entry, FaultStage.UNDO_FAILED, str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,7 @@ class RdsProxyThrottle(Fault[ProxyPoolState]):
     """
 
     kind: ClassVar[str] = "rds_proxy_throttle"
+    state: ClassVar[type[State]] = ProxyPoolState
     summary: ClassVar[str] = "lower MaxConnectionsPercent (and the borrow time-out) of an RDS Proxy"
     service: ClassVar[str] = "rds"
     permissions: ClassVar[tuple[str, ...]] = (
@@ -52,10 +53,6 @@ class RdsProxyThrottle(Fault[ProxyPoolState]):
     @property
     def resource(self) -> str:
         return f"RDS Proxy {self.proxy}"
-
-    @classmethod
-    def read_state(cls, data: dict[str, Any]) -> ProxyPoolState:
-        return ProxyPoolState.model_validate(data)
 
     def observe(self, aws: Aws, prior: ProxyPoolState | None) -> ProxyPoolState:
         with aws_errors(f"reading the target group of {self.resource}"):

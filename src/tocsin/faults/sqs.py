@@ -33,6 +33,7 @@ class SqsPoisonMessage(Fault[PoisonState]):
     """
 
     kind: ClassVar[str] = "sqs_poison_message"
+    state: ClassVar[type[State]] = PoisonState
     summary: ClassVar[str] = "send messages that no consumer can process"
     service: ClassVar[str] = "sqs"
     permissions: ClassVar[tuple[str, ...]] = (
@@ -52,10 +53,6 @@ class SqsPoisonMessage(Fault[PoisonState]):
     @property
     def resource(self) -> str:
         return f"queue {self.queue}"
-
-    @classmethod
-    def read_state(cls, data: dict[str, Any]) -> PoisonState:
-        return PoisonState.model_validate(data)
 
     def observe(self, aws: Aws, prior: PoisonState | None) -> PoisonState:
         if prior is None:
