@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tocsin.errors import InvalidInput, NotFound, TargetError, near_match
+from tocsin.errors import InvalidInput, TargetError, near_match
 from tocsin.model.system import CognitoIdentity, System
+from tocsin.resolve import user_pool_client_id, user_pool_id
 from tocsin.target import Target, aws_errors
 
 # A token is renewed when this share of its life is left, so that no request is sent with one that just ended.
@@ -156,16 +157,9 @@ class _CognitoDoor:
 
     def _client_id(self, pool: str, client: str) -> str:
         if (pool, client) not in self._client_ids:
-            self._client_ids[pool, client] = self._find_client_id(pool, client)
+            pool_id = user_pool_id(pool, self._target)
+            self._client_ids[pool, client] = user_pool_client_id(pool_id, client, self._target)
         return self._client_ids[pool, client]
-
-    def _find_client_id(self, pool: str, client: str) -> str:
-        cognito = self._aws("cognito-idp")
-        with aws_errors(f"find the app client '{client}' of the user pool '{pool}'"):
-            pools = _all(cognito, "list_user_pools", "UserPools", MaxResults=60)
-            pool_id = _id_by_name(pools, "user pool", pool, name="Name", key="Id")
-            clients = _all(cognito, "list_user_pool_clients", "UserPoolClients", UserPoolId=pool_id, MaxResults=60)
-        return _id_by_name(clients, "app client", client, name="ClientName", key="ClientId")
 
     def _aws(self, service: str) -> Any:
         if service not in self._clients:
@@ -189,18 +183,6 @@ def _text(password: object) -> str:
     if not isinstance(password, str):
         raise TypeError("no password")
     return password
-
-
-def _all(client: Any, operation: str, key: str, **arguments: Any) -> list[dict[str, Any]]:
-    pages = client.get_paginator(operation).paginate(**arguments)
-    return [item for page in pages for item in page[key]]
-
-
-def _id_by_name(items: list[dict[str, Any]], kind: str, wanted: str, *, name: str, key: str) -> str:
-    for item in items:
-        if item[name] == wanted:
-            return str(item[key])
-    raise NotFound(f"expected a {kind} named '{wanted}', found none. {near_match(wanted, [i[name] for i in items])}")
 
 
 def _expiry(jwt: str, default: float) -> float:
