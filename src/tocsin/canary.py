@@ -18,8 +18,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from types import ModuleType
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -59,6 +60,8 @@ class Surroundings:
     """bearer token of an identity of the system file"""
     contract: OpenApiDocument | None = None
     logs: Logs | None = None
+    ssl: SSLContext = field(default_factory=httpx.create_ssl_context)
+    """made once: reading the certificates of the world takes longer than most requests"""
 
 
 class Journey:
@@ -243,7 +246,7 @@ class _Attempt:
 
 def _attempt(canary: Canary, surroundings: Surroundings) -> _Attempt:
     started = time.perf_counter()
-    with httpx.Client(timeout=_TIMEOUT, follow_redirects=False) as client:
+    with httpx.Client(timeout=_TIMEOUT, verify=surroundings.ssl) as client:
         journey = Journey(surroundings, client)
         ok, broken, detail = _travel(canary, journey)
         ms = round((time.perf_counter() - started) * 1000, 1)

@@ -46,6 +46,8 @@ def _one_message(command: Callable[P, int | None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             click.echo("tocsin: interrupted", err=True)
             sys.exit(4)
+        except BrokenPipeError:
+            raise  # whoever read our output has seen enough: click ends quietly
         except Exception:
             # Not 1: a bug of ours says nothing about the system under test.
             traceback.print_exc()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import boto3
@@ -33,6 +34,9 @@ class Target:
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
 
+    _clients: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _making: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
+
     @cached_property
     def session(self) -> boto3.Session:
         """A session of its own: never boto3's process-wide default."""
@@ -44,7 +48,17 @@ class Target:
         )
 
     def client(self, service: str) -> Any:
-        """A boto3 client with bounded time-outs and the standard retries."""
+        """A boto3 client with bounded time-outs and the standard retries; one a service, for all threads.
+
+        Clients may be shared between threads, but not made by two at once
+        (https://boto3.amazonaws.com/v1/documentation/api/latest/guide/clients.html).
+        """
+        with self._making:
+            if service not in self._clients:
+                self._clients[service] = self._make_client(service)
+            return self._clients[service]
+
+    def _make_client(self, service: str) -> Any:
         return self.session.client(
             service,
             endpoint_url=self.endpoint_url,

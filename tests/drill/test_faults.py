@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.registry import FAULTS, fault_class
 from tocsin.ledger import Ledger
 from tocsin.model.events import FaultStage
-from tocsin.target import Target
 from tocsin.targets import load_target
 
 pytestmark = pytest.mark.drill
@@ -83,7 +83,7 @@ class Bench:
     def __init__(self, checkout: Checkout, directory: Path) -> None:
         self.client = checkout.client
         found = load_target(checkout.root, "sandbox")
-        self.target = Target(**{**vars(found), "region": "ap-southeast-2"})
+        self.target = replace(found, region="ap-southeast-2")
         self.ledger = Ledger(directory / "ledger.sqlite", "sandbox")
         self.lifecycle = FaultLifecycle(target=self.target, ledger=self.ledger, drill="d")
 
