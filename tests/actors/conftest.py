@@ -82,7 +82,7 @@ def _handler(shop: Shop) -> type[BaseHTTPRequestHandler]:
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _do  # noqa: N815
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *_: Any) -> None:
             """Silent."""
 
     return Handler
@@ -111,7 +111,7 @@ paths:
       operationId: createItem
       requestBody:
         required: true
-        content: {application/json: {schema: {type: object, required: [name], properties: {name: {type: string, maxLength: 20}}}}}
+        content: {application/json: {schema: {$ref: "#/components/schemas/NewItem"}}}
       responses:
         "201": {description: made, content: {application/json: {schema: {$ref: "#/components/schemas/Item"}}}}
         "400": {$ref: "#/components/responses/Problem"}
@@ -132,6 +132,10 @@ components:
       type: object
       required: [id, name]
       properties: {id: {type: string}, name: {type: string}}
+    NewItem:
+      type: object
+      required: [name]
+      properties: {name: {type: string, maxLength: 20}}
     Problem:
       type: object
       required: [error]

@@ -19,6 +19,7 @@ from tocsin.context import RunContext
 from tocsin.errors import InvalidInput, near_match
 from tocsin.identity import Identities
 from tocsin.model.events import Act, ActorDied, ContractFailure, ContractRan
+from tocsin.project import work_directory
 
 _CONFIG = """\
 # Nothing is remembered from one run to the next: the seed alone decides what is sent.
@@ -152,7 +153,8 @@ class _Run:
                     self._argv(config),
                     cwd=self._ctx.directory,
                     log=self._log,
-                    env={"PYTHONUNBUFFERED": "1"},
+                    # Hypothesis' tables of Unicode take seconds to make: once a project, not once a run.
+                    env={"HYPOTHESIS_STORAGE_DIRECTORY": str(work_directory(self._ctx.root) / "hypothesis")},
                     first_line=order.to_line(),
                     pass_fds=[descriptor],
                 )

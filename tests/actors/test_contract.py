@@ -1,0 +1,178 @@
+"""Planted bugs of an API: each must be found, and the same run without it finds nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tocsin.actors.contract import ContractActor
+from tocsin.errors import Interrupted, InvalidInput
+from tocsin.identity import Identities, Token
+from tocsin.model.events import Act, ActorDied, ContractRan
+from tocsin.model.experiment import Degraded, Expect, RecoveryTarget
+from tocsin.model.system import CognitoIdentity
+
+from .conftest import Shop, Stage, problem, wait_for
+
+PATIENCE_S = 120.0
+DEGRADED = Expect(gap="planted", degraded=Degraded(status=(503,)), recovery=RecoveryTarget(within=60.0))
+
+
+def run(stage: Stage, act: Act = Act.BASELINE, expect: Expect | None = None) -> ContractRan:
+    actor = ContractActor(stage.context(expect=expect))
+    actor.start_act(act)
+    actor.wait(act, PATIENCE_S)
+    return last_run(stage)
+
+
+def last_run(stage: Stage) -> ContractRan:
+    return [event for event in stage.events() if isinstance(event, ContractRan)][-1]
+
+
+def checks(ran: ContractRan) -> set[str]:
+    return {failure.check for failure in ran.failures}
+
+
+def test_a_healthy_api_keeps_its_contract(stage: Stage) -> None:
+    ran = run(stage)
+    assert ran.complete, ran.detail
+    assert ran.failures == ()
+    assert ran.operations == 2
+    assert ran.cases == sum(ran.statuses.values()) >= 4
+    assert ran.degraded == 0
+
+
+def test_a_body_that_breaks_its_schema_is_found(stage: Stage, shop: Shop) -> None:
+    shop.broken = lambda method, path: (201, {"id": 7, "name": "tea"}) if method == "POST" else None
+    ran = run(stage)
+    assert {(f.operation, f.check, f.status) for f in ran.failures} == {
+        ("POST /items", "response_schema_conformance", 201)
+    }
+    assert ran.failures[0].count >= 1
+    assert "id" in ran.failures[0].message
+
+
+def test_the_documented_degraded_answer_is_accepted_in_the_fault_act_only(stage: Stage, shop: Shop) -> None:
+    shop.broken = lambda method, path: (503, problem("database is away"))
+    during = run(stage, Act.FAULT, DEGRADED)
+    assert during.complete, during.detail
+    assert during.failures == ()
+    assert during.degraded == during.statuses["503"] > 0
+    after = run(stage, Act.RECOVERY, DEGRADED)
+    assert checks(after) == {"not_a_server_error"}
+    assert after.degraded == 0
+
+
+def test_without_a_degraded_contract_the_fault_act_is_strict(stage: Stage, shop: Shop) -> None:
+    shop.broken = lambda method, path: (503, problem("database is away"))
+    assert checks(run(stage, Act.FAULT)) == {"not_a_server_error"}
+
+
+def test_a_degraded_answer_must_look_as_documented(stage: Stage, shop: Shop) -> None:
+    shop.broken = lambda method, path: (503, {"oops": True})
+    assert checks(run(stage, Act.FAULT, DEGRADED)) == {"response_schema_conformance"}
+
+
+def test_a_crash_is_no_degraded_answer(stage: Stage, shop: Shop) -> None:
+    shop.broken = lambda method, path: (500, problem("stack trace"))
+    assert checks(run(stage, Act.FAULT, DEGRADED)) >= {"not_a_server_error", "status_code_conformance"}
+
+
+def test_no_answer_at_all_is_never_a_contract_that_holds(stage: Stage) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        stage.shop.url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        ran = run(stage)
+    assert ran.failures or not ran.complete
+    assert set(ran.statuses) <= {"error"}
+
+
+def test_a_killed_child_is_told(stage: Stage) -> None:
+    actor = ContractActor(stage.context())
+    actor.start_act(Act.BASELINE)
+    wait_for("the child", lambda: bool(children()))
+    os.kill(children()[0].pid, signal.SIGKILL)
+    actor.wait(Act.BASELINE, PATIENCE_S)
+    assert not last_run(stage).complete
+    died = [event for event in stage.events() if isinstance(event, ActorDied)]
+    assert [event.actor for event in died] == ["contract baseline"]
+
+
+def test_a_run_that_takes_too_long_is_cut_short_and_says_so(stage: Stage) -> None:
+    actor = ContractActor(stage.context())
+    actor.start_act(Act.BASELINE)
+    actor.wait(Act.BASELINE, 0.1)
+    assert not last_run(stage).complete
+    assert last_run(stage).detail == "cut short after 0.1 s"
+    assert not children()
+    assert not any(isinstance(event, ActorDied) for event in stage.events())
+
+
+def test_a_stopped_drill_does_not_wait_for_it(stage: Stage) -> None:
+    context = stage.context()
+    actor = ContractActor(context)
+    actor.start_act(Act.BASELINE)
+    context.stop.set("SIGINT")
+    with pytest.raises(Interrupted):
+        actor.wait(Act.BASELINE, PATIENCE_S)
+    actor.stop()
+    actor.stop()
+    assert not last_run(stage).complete
+    assert not children()
+
+
+class OneToken(Identities):
+    """Signs in without Cognito."""
+
+    def token(self, name: str) -> Token:
+        return Token(f"planted-token-of-{name}", 0.0, 1.0)
+
+
+def test_the_token_is_sent_and_written_nowhere(stage: Stage, shop: Shop) -> None:
+    stage.write("contract.yaml", (stage.root / "contract.yaml").read_text() + SECURED)
+    shop.broken = lambda method, path: (200, {"wrong": True}) if method == "GET" else None
+    context = stage.context()
+    identity = CognitoIdentity(secret="s", user_pool="p", client="c")
+    system = context.system.model_copy(update={"identities": {"buyer": identity}, "contract_as": "buyer"})
+    object.__setattr__(context, "system", system)
+    actor = ContractActor(context, OneToken(context.target, system))
+    actor.start_act(Act.BASELINE)
+    actor.wait(Act.BASELINE, PATIENCE_S)
+    assert "Bearer planted-token-of-buyer" in shop.authorizations
+    assert last_run(stage).failures
+    files = [path for path in stage.root.rglob("*") if path.is_file()]
+    assert (context.directory / "contract-baseline.log") in files
+    assert not [path for path in files if b"planted-token" in path.read_bytes()]
+
+
+SECURED = """
+  securitySchemes: {bearer: {type: http, scheme: bearer}}
+security: [{bearer: []}]
+"""
+
+
+def test_an_unknown_identity_is_refused_with_the_near_match(stage: Stage) -> None:
+    context = stage.context()
+    identity = CognitoIdentity(secret="s", user_pool="p", client="c")
+    system = context.system.model_copy(update={"identities": {"buyer": identity}, "contract_as": "byuer"})
+    object.__setattr__(context, "system", system)
+    with pytest.raises(InvalidInput, match="Did you mean 'buyer'"):
+        ContractActor(context)
+
+
+def children() -> list[psutil.Process]:
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if "tocsin.actors.contract_child" in " ".join(process.cmdline())]
+
+
+def test_nothing_is_written_outside_the_run_and_the_work_directory(stage: Stage) -> None:
+    before = {path.name for path in stage.root.iterdir()}
+    here = set(Path.cwd().iterdir())
+    run(stage)
+    assert {path.name for path in stage.root.iterdir()} - before <= {"out", ".tocsin"}
+    assert set(Path.cwd().iterdir()) == here
