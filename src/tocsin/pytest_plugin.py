@@ -1,6 +1,7 @@
-"""The pytest face: experiments, canaries and contracts as test items.
+"""The pytest face: `pytest experiments|synthetics|contracts --target sandbox`.
 
-Inert unless ``--target`` is given. Nothing of Tocsin is imported before a session asks for it.
+Inert without `--target`, and then nothing else of Tocsin is imported: other test suites in the same environment
+neither change nor start later.
 """
 
 from __future__ import annotations
@@ -9,10 +10,29 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("tocsin", "drills of AWS serverless systems")
-    group.addoption(
+    """Add `--target`."""
+    parser.getgroup("tocsin", "Tocsin: drills, canaries and contracts").addoption(
         "--target",
-        default=None,
+        dest="tocsin_target",
         metavar="NAME",
-        help="run experiments/*.yaml, synthetics/*.py and contracts/*.yaml against this target (sandbox)",
+        help="collect experiments/**/*.yaml, synthetics/*.py and contracts/* and run them against this target: "
+        "`sandbox`, or one of tocsin.toml",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Bring in the collectors, if a target is given.
+
+    Raises:
+        pytest.UsageError: no such target.
+    """
+    target = config.getoption("tocsin_target")
+    if target is None:
+        return
+    from tocsin.errors import TocsinError
+    from tocsin.pytest_items import TocsinSession
+
+    try:
+        config.pluginmanager.register(TocsinSession(config, target), "tocsin-session")
+    except TocsinError as error:
+        raise pytest.UsageError(str(error)) from None

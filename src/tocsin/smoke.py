@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tocsin.actors.canary import CanaryActor
 from tocsin.actors.contract import ContractActor
@@ -31,31 +32,42 @@ def run_smoke(name: str, options: RunOptions, tell: Tell) -> int:
         InvalidInput: no such system.
         TargetError: the target does not answer.
     """
+    with undisturbed(name, options) as ctx:
+        results = [*_canaries(ctx, tell), *_contract(ctx, tell), _alarms(ctx, ctx.system, tell)]
+    if False in results:
+        return 1
+    return 3 if None in results or not results else 0
+
+
+@contextmanager
+def undisturbed(name: str, options: RunOptions) -> Iterator[RunContext]:
+    """What canaries and contract tests need to look at a system that nobody is breaking meanwhile.
+
+    Raises:
+        InvalidInput: no such system.
+        TargetError: the target does not answer.
+    """
     system = load_system(options.root, name)
     directory = new_directory(options)
     with signals_to(options.stop), running_target({name}, options) as target:
         target = in_region(target, system)
         resolved = resolve_system(system, target)
         history = History(directory / HISTORY)
-        ctx = RunContext(
-            drill=f"smoke-{uuid.uuid4().hex[:8]}",
-            root=options.root,
-            directory=directory,
-            experiment=_nothing_broken(name),
-            system=resolved,
-            target=target,
-            history=history,
-            base_url=resolve_base_url(resolved.endpoint, target),
-            seed=options.seed or 0,
-            stop=options.stop,
-        )
         try:
-            results = [*_canaries(ctx, tell), *_contract(ctx, tell), _alarms(ctx, resolved, tell)]
+            yield RunContext(
+                drill=f"smoke-{uuid.uuid4().hex[:8]}",
+                root=options.root,
+                directory=directory,
+                experiment=_nothing_broken(name),
+                system=resolved,
+                target=target,
+                history=history,
+                base_url=resolve_base_url(resolved.endpoint, target),
+                seed=options.seed or 0,
+                stop=options.stop,
+            )
         finally:
             history.close()
-    if False in results:
-        return 1
-    return 3 if None in results or not results else 0
 
 
 def _nothing_broken(system: str) -> Experiment:
