@@ -174,7 +174,7 @@ class Environments:
         self._code.mkdir(parents=True, exist_ok=True)
         self._limit = limit
         self._all: list[_Environment] = []
-        self._provisioned: dict[tuple[str, str, str, str], int] = {}
+        self._provisioned: dict[tuple[str, str, str, str], tuple[FunctionVersion, int]] = {}
         self._changed = threading.Condition()
         self._fork_lock = threading.Lock()
         self._next_start = 0.0
@@ -248,7 +248,7 @@ class Environments:
         """Keep `count` environments of a version warm, from now on and until `unprovision`."""
         self.unprovision(version.function, qualifier)
         with self._changed:
-            self._provisioned[(*version.function, qualifier)] = count
+            self._provisioned[(*version.function, qualifier)] = version, count
             missing = count - sum(1 for one in self._of(version) if not one.busy)
             started = [self._reserve(version) for _ in range(missing)]
         for environment in started:
@@ -290,8 +290,7 @@ class Environments:
             yield one, _IDLE_FIRST_S if rank == 1 else _IDLE_SURPLUS_S
 
     def _provisioned_count(self, version: FunctionVersion) -> int:
-        """Provisioned environments of the function; versions are not told apart, an alias may move meanwhile."""
-        return sum(count for key, count in self._provisioned.items() if key[:3] == version.function)
+        return sum(count for provisioned, count in self._provisioned.values() if provisioned == version)
 
     def count(self) -> int:
         """Environments alive."""

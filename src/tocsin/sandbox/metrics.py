@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tocsin.alarms.cloudwatch import MetricKey, metric_key
@@ -81,12 +81,10 @@ class _Series:
         return bucket
 
     def between(self, start_s: int, end_s: int) -> list[Bucket]:
-        found = []
-        for number in range(start_s // self.width_s, end_s // self.width_s):
-            bucket = self.buckets.get(number)
-            if bucket is not None:
-                found.append(bucket)
-        return found
+        wanted: Iterable[int] = range(start_s // self.width_s, end_s // self.width_s)
+        if end_s - start_s > len(self.buckets) * self.width_s:
+            wanted = sorted(number for number in self.buckets if number in wanted)
+        return [self.buckets[number] for number in wanted if number in self.buckets]
 
     def forget_before(self, second: int) -> None:
         oldest = second // self.width_s
@@ -184,8 +182,9 @@ class MetricStore:
     def buckets(self, scope: Scope, key: MetricKey, start_s: int, end_s: int) -> Sequence[Bucket]:
         """The non-empty buckets that begin in [start, end); ten-second ones when the window asks for them."""
         fine = start_s % MINUTE_S != 0 or end_s % MINUTE_S != 0
-        series = (self._high_resolution if fine else self._minutes).get((scope, key))
-        return [] if series is None else series.between(start_s, end_s)
+        with self._lock:
+            series = (self._high_resolution if fine else self._minutes).get((scope, key))
+            return [] if series is None else series.between(start_s, end_s)
 
     def unit(self, scope: Scope, key: MetricKey) -> str:
         """The unit of the first value of a metric."""
@@ -207,14 +206,18 @@ class MetricStore:
 
 
 class ScopedSink:
-    """The plant's way into the store: publishes gauges of one account and region, once a system minute."""
+    """The plant's way into the store: publishes gauges once a system minute.
 
-    def __init__(self, store: MetricStore, scope: Scope) -> None:
+    `scope_of` tells from a metric's dimensions in which account and region the thing is that they name.
+    """
+
+    def __init__(self, store: MetricStore, scope_of: Callable[[Mapping[str, str]], Scope]) -> None:
         self._store = store
-        self._scope = scope
+        self._scope_of = scope_of
         self.wall: float | None = None
         """Wall-clock time to which values belong; None is now."""
 
     def put(self, namespace: str, name: str, dimensions: Mapping[str, str], value: float, unit: str = "None") -> None:
         """Publish a value."""
-        self._store.put(self._scope, metric_key(namespace, name, dimensions), value, unit, wall=self.wall)
+        scope, key = self._scope_of(dimensions), metric_key(namespace, name, dimensions)
+        self._store.put(scope, key, value, unit, wall=self.wall)

@@ -162,8 +162,10 @@ _UPDATE_S = 3
 """Production seconds from an update of a function to `LastUpdateStatus: Successful`."""
 _POLL_S = 0.02
 _MOVE_BATCH = 10
+_KEPT_MOVES = 10
 _KEPT_LOG_EVENTS = 10_000
 _KEPT_LOG_STREAMS = 200
+_KEPT_VERSIONS = 200
 
 _logger = logging.getLogger("tocsin.sandbox")
 _http_api_call: contextvars.ContextVar[list[float] | None] = contextvars.ContextVar("_http_api_call", default=None)
@@ -197,6 +199,35 @@ def configure(directory: Path, port: int, account: str, region: str) -> None:
 
 def _module(name: str) -> Any:
     return importlib.import_module(f"ministack.{name}")
+
+
+def check_internals() -> dict[str, Any]:
+    """Check that every internal the adapter relies on is there and takes the parameters it is called with.
+
+    Returns the modules by name.
+
+    Raises:
+        SandboxError: another version of ministack, or the names of all that changed.
+    """
+    found = importlib.metadata.version("ministack")
+    if found != VERSION:
+        raise SandboxError(
+            f"expected ministack {VERSION}, found {found}: install exactly that version (`pip install "
+            f"ministack=={VERSION}`), or adapt sandbox/ministack_adapter.py to the new one"
+        )
+    modules = {name: _module(name) for name in RELIED_ON}
+    changed = [
+        problem
+        for module, names in RELIED_ON.items()
+        for name, parameters in names.items()
+        if (problem := _changed(modules[module], module, name, parameters))
+    ]
+    if changed:
+        raise SandboxError(
+            f"expected the internals of ministack {VERSION}, found changes: {'; '.join(changed)}. "
+            "Reinstall that version, or adapt sandbox/ministack_adapter.py"
+        )
+    return modules
 
 
 @dataclass
@@ -251,9 +282,8 @@ class Ministack:
         self._moves: dict[str, list[MoveTask]] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._codes: dict[str, bytes] = {}
-        self._check_version()
-        self._modules = {name: _module(name) for name in RELIED_ON}
-        self.check()
+        self._versions: dict[tuple[Any, ...], FunctionVersion] = {}
+        self._modules = check_internals()
         self._responses = self._modules["core.responses"]
         self._cloudwatch = self._modules["services.cloudwatch"]
         self._logs = self._modules["services.cloudwatch_logs"]
@@ -268,34 +298,6 @@ class Ministack:
         self._adapt_cloudwatch_metrics()
         self._adapt_apigateway()
         self._adapt_eventbridge()
-
-    # ------------------------------------------------------------------------------------------ self-test
-
-    def _check_version(self) -> None:
-        found = importlib.metadata.version("ministack")
-        if found != VERSION:
-            raise SandboxError(
-                f"expected ministack {VERSION}, found {found}: install exactly that version (`pip install "
-                f"ministack=={VERSION}`), or adapt sandbox/ministack_adapter.py to the new one"
-            )
-
-    def check(self) -> None:
-        """Check that every internal the adapter relies on is there and takes the parameters it is called with.
-
-        Raises:
-            SandboxError: names all that changed.
-        """
-        changed = [
-            problem
-            for module, names in RELIED_ON.items()
-            for name, parameters in names.items()
-            if (problem := _changed(self._modules[module], module, name, parameters))
-        ]
-        if changed:
-            raise SandboxError(
-                f"expected the internals of ministack {VERSION}, found changes: {'; '.join(changed)}. "
-                "Reinstall that version, or adapt sandbox/ministack_adapter.py"
-            )
 
     async def try_out(self) -> None:
         """Check the behaviour that the adapter builds on, in an account of its own that is emptied afterwards.
@@ -338,6 +340,8 @@ class Ministack:
         self._app._MAIN_LOOP = loop
         loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(64, "ministack-worker"))
         self._modules["services.eventbridge"].start_scheduler()
+        # It repeats what a failed function wrote, which is in the function's own log already.
+        logging.getLogger("lambda").setLevel(logging.ERROR)
 
     def services(self) -> frozenset[str]:
         """Names that a request may be signed for."""
@@ -520,7 +524,7 @@ class Ministack:
         config = func.get("config") or func
         if not str(config.get("Runtime", "")).startswith("python") or not func.get("code_zip"):
             return self._warm(func, event, request_id)
-        version = self._function_version(config, func["code_zip"])
+        version = self._cached_version(config, func["code_zip"])
         started_ms = int(time.time() * 1000)
         outcome = self._environments.invoke(
             version,
@@ -538,6 +542,17 @@ class Ministack:
         log = "\n".join(line for _, line in outcome.log)
         result = {"body": outcome.result, "log": log, "duration_ms": outcome.duration_ms}
         return result if outcome.status == "ok" else {**result, "error": True}
+
+    def _cached_version(self, config: dict[str, Any], code_zip: bytes) -> FunctionVersion:
+        """The version to run, made once for each configuration: every invocation comes by here."""
+        named = ("FunctionArn", "Version", "RevisionId", "CodeSha256", "Handler", "Timeout", "MemorySize")
+        variables = (config.get("Environment") or {}).get("Variables") or {}
+        revision = (*(config.get(name) for name in named), *variables.items())
+        if revision not in self._versions:
+            if len(self._versions) >= _KEPT_VERSIONS:
+                self._versions.clear()
+            self._versions[revision] = self._function_version(config, code_zip)
+        return self._versions[revision]
 
     def _function_version(self, config: dict[str, Any], code_zip: bytes) -> FunctionVersion:
         account, region = self._lambda._account_region_from_function_config(config)
@@ -948,7 +963,7 @@ class Ministack:
             len(source["messages"]),
         )
         tasks.insert(0, task)
-        del tasks[10:]
+        del tasks[_KEPT_MOVES:]
         self.in_background(self._move(task, source))
         return {"TaskHandle": task.handle}
 
@@ -1217,6 +1232,16 @@ class Ministack:
             for record in list(self._rds._db_proxies._data.values())
         )
         return instances, proxies
+
+    def database_scope(self, dimensions: Mapping[str, str]) -> Scope:
+        """Account and region of the DB instance or proxy that the dimensions of a metric name."""
+        stores = {"DBInstanceIdentifier": self._rds._instances, "ProxyName": self._rds._db_proxies}
+        for dimension, store in stores.items():
+            for account, region, name in list(store._data):
+                if name == dimensions.get(dimension):
+                    return account, region
+        # Deleted a moment ago, and this is the last that is heard of it.
+        return self.current_scope()
 
     def set_database_endpoints(self, endpoints: Endpoints) -> None:
         """Say in API answers where the databases and proxies really listen.
