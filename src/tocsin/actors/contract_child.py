@@ -7,6 +7,7 @@ descriptor, so that a run that is cut short has still told what it saw.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import threading
@@ -44,6 +45,7 @@ def main() -> None:
         _tell_failures(out, order.accepted)
         if order.token is not None:
             _send_token(order.token)
+        _parse_one_at_a_time()
         command_line(prog_name="st")
 
 
@@ -53,12 +55,31 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def _parse_one_at_a_time() -> None:
+    """Keep Schemathesis' workers from parsing Python at the same time.
+
+    CPython 3.11 counts the depth of a syntax tree in one place for all threads and raises SystemError when two of them
+    disagree (https://github.com/python/cpython/issues/106905). Hypothesis parses the sources of its strategies, so a
+    run in dozens would fail for a reason that is not the API's.
+    """
+    lock = threading.RLock()
+    parse = ast.parse
+
+    def locked(*arguments: Any, **options: Any) -> Any:
+        with lock:
+            return parse(*arguments, **options)
+
+    ast.parse = locked
+
+
 def _tell_answers(out: _Out) -> None:
     def after_call(context: Any, case: Any, response: Any) -> None:
         out.tell({"answer": str(response.status_code), "operation": case.operation.label})
 
     def after_network_error(context: Any, case: Any, request: Any) -> None:
         out.tell({"answer": "error", "operation": case.operation.label})
+        failure = {"operation": case.operation.label, "check": "no_answer", "message": "no answer to the request"}
+        out.tell({"failure": failure, "case": case.id})
 
     schemathesis.hook(after_call)
     schemathesis.hook(after_network_error)
@@ -73,10 +94,11 @@ def _tell_failures(out: _Out, accepted: tuple[int, ...]) -> None:
         check = failure.checks[0] if failure.checks else type(failure).__name__
         status = response.status_code if response is not None else None
         if check == _SERVER_ERRORS and status in accepted:
-            out.tell({"degraded": status})
+            out.tell({"degraded": case.id})
             return False
         message = " ".join(f"{failure.title}: {failure.message}".split())[:_MESSAGE_LENGTH]
-        out.tell({"failure": {"operation": case.operation.label, "check": check, "message": message, "status": status}})
+        told = {"operation": case.operation.label, "check": check, "message": message, "status": status}
+        out.tell({"failure": told, "case": case.id})
         return True
 
     schemathesis.hook(filter_failure)
