@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 from tocsin.alarms.cloudwatch import (
@@ -202,12 +203,26 @@ def _known_query(query: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
+@lru_cache(maxsize=1000)
+def _rule(rule: str) -> CompositeRule | None:
+    """None when the rule cannot be read: the alarm stays as it is."""
+    try:
+        return CompositeRule(rule)
+    except InvalidInput as error:
+        _logger.warning("a composite alarm cannot be evaluated: %s", error)
+        return None
+
+
 def _composite_state(alarm: Mapping[str, Any], states: Mapping[str, str]) -> str:
-    return "ALARM" if CompositeRule(alarm["AlarmRule"]).holds(states) else "OK"
+    rule = _rule(alarm["AlarmRule"])
+    if rule is None:
+        return str(alarm["StateValue"])
+    return "ALARM" if rule.holds(states) else "OK"
 
 
 def _children(alarm: Mapping[str, Any]) -> frozenset[str]:
-    return CompositeRule(alarm["AlarmRule"]).children
+    rule = _rule(alarm["AlarmRule"])
+    return rule.children if rule else frozenset()
 
 
 def _composite_reason(

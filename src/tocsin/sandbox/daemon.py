@@ -95,7 +95,7 @@ class Daemon:
         self._ministack = Ministack(clock, self._store, self._environments, self._endpoint_url, self._open_api)
         self._alarms = Alarms(self._ministack, self._store)
         MetricQueries(self._ministack, self._store)
-        self._sink = ScopedSink(self._store, (account, region))
+        self._sink = ScopedSink(self._store, self._ministack.database_scope)
         self._plant = RdsPlant(directory / "rds", clock, self._sink)
         self._databases = Databases(self._ministack, self._plant)
 
