@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tocsin.errors import InvalidInput, TocsinError
+from tocsin.errors import InvalidInput
 from tocsin.model.duration import parse_duration
 from tocsin.model.events import CanaryRan, CanaryStep
 from tocsin.openapi import OpenApiDocument
@@ -72,23 +72,28 @@ class Journey:
         self._client = client
         self._cleanups: list[Callable[[], object]] = []
         self._cleaning = False
+        self._in_step = False
         self.steps: list[CanaryStep] = []
-        self.requests = 0
+        self.requests_in_steps = 0
+        self.failure: Exception | None = None
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """A named part of the journey, timed; what goes wrong in it is told under its name."""
         started = time.perf_counter()
+        before, self._in_step = self.failure, True
         try:
             yield
         except Exception as error:
-            self._ended(name, started, ok=False, detail=describe(error))
+            self.failure = error
             raise
-        self._ended(name, started, ok=True, detail="")
-
-    def _ended(self, name: str, started: float, *, ok: bool, detail: str) -> None:
-        ms = round((time.perf_counter() - started) * 1000, 1)
-        self.steps.append(CanaryStep(name=name, ok=ok, ms=ms, detail=detail))
+        finally:
+            self._in_step = False
+            ms = round((time.perf_counter() - started) * 1000, 1)
+            # Also a failure that the canary caught itself: once seen it cannot be talked away.
+            failed = self.failure if self.failure is not before else None
+            detail = describe(failed) if failed is not None else ""
+            self.steps.append(CanaryStep(name=name, ok=failed is None, ms=ms, detail=detail))
 
     def request(
         self, method: str, path: str, *, as_: str | None = None, expect: int | None = None, **arguments: Any
@@ -109,10 +114,15 @@ class Journey:
         headers = dict(arguments.pop("headers", None) or {})
         if as_ is not None:
             headers["Authorization"] = f"Bearer {self._around.token(as_)}"
-        response = self._client.request(method, self._around.base_url + path, headers=headers, **arguments)
-        self.requests += 1
-        if not self._cleaning:
-            self._check(method, path, response, expect)
+        try:
+            response = self._client.request(method, self._around.base_url + path, headers=headers, **arguments)
+            if not self._cleaning:
+                self._check(method, path, response, expect)
+        except (CanaryFailed, httpx.HTTPError) as error:
+            self.failure = self.failure if self._cleaning else error
+            raise
+        finally:
+            self.requests_in_steps += self._in_step
         return response
 
     def get(self, path: str, **arguments: Any) -> httpx.Response:
@@ -155,7 +165,8 @@ class Journey:
         """Run the clean-ups, latest first."""
         self._cleaning = True
         for function in reversed(self._cleanups):
-            with contextlib.suppress(httpx.HTTPError, TocsinError, KeyError, ValueError):
+            # After a failed journey anything may be missing that a clean-up needs.
+            with contextlib.suppress(Exception):
                 function()
 
     def _check(self, method: str, path: str, response: httpx.Response, expect: int | None) -> None:
@@ -261,7 +272,9 @@ def _travel(canary: Canary, journey: Journey) -> tuple[bool, bool, str]:
         return False, False, _place(journey) + describe(error)
     except Exception as error:
         return False, True, f"the canary itself is broken: {_place(journey)}{describe(error)}"
-    if not journey.requests or not journey.steps:
+    if journey.failure is not None:
+        return False, False, _place(journey) + describe(journey.failure)
+    if not journey.requests_in_steps:
         return False, True, "the canary itself is broken: it made no request in a step, so it can never fail"
     return True, False, ""
 
