@@ -10,7 +10,6 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,19 +98,15 @@ class Identities:
 
     def _signed_in(self, name: str, identity: CognitoIdentity, user: Credentials) -> Token:
         held = self._tokens.get((name, user.username))
-        if held is None or not held.fresh(time.time()):
-            held = self._tokens[name, user.username] = self._door.sign_in(identity, user)
-        return held
-
-
-def tokens(target: Target, system: System) -> Mapping[str, Token]:
-    """One token for each identity of the system.
-
-    Raises:
-        TargetError: Secrets Manager or Cognito did not answer as expected.
-    """
-    identities = Identities(target, system)
-    return {name: identities.token(name) for name in identities.names}
+        if held is not None and held.fresh(time.time()):
+            return held
+        try:
+            self._tokens[name, user.username] = self._door.sign_in(identity, user)
+        except TargetError:
+            # A fault may keep Cognito from answering; a token that is still good needs no other one yet.
+            if held is None or held.expires_at <= time.time():
+                raise
+        return self._tokens[name, user.username]
 
 
 class _CognitoDoor:
