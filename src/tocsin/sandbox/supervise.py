@@ -47,11 +47,28 @@ def stop(found: Sequence[psutil.Process], grace_s: float) -> tuple[int, int]:
     """Stop processes: SIGTERM, then SIGKILL after `grace_s` wall seconds. Returns (ended, killed)."""
     for process in found:
         _signal(process, signal.SIGTERM)
-    _, alive = psutil.wait_procs(found, timeout=grace_s)
+    alive = _wait_for_end(found, grace_s)
     for process in alive:
         _signal(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=grace_s)
+    _wait_for_end(alive, grace_s)
     return len(found) - len(alive), len(alive)
+
+
+def _wait_for_end(found: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Wait; returns those that still run. One that ended is over, even if nobody has collected its exit status."""
+    deadline = time.monotonic() + timeout_s
+    alive = [process for process in found if _runs(process)]
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.02)
+        alive = [process for process in alive if _runs(process)]
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
