@@ -235,6 +235,8 @@ def test_the_same_seed_offers_the_same_arrivals(server: Server, loads: LoadFacto
 
 
 def test_a_freeze_is_seen_by_every_arrival_that_was_due_in_it(server: Server, loads: LoadFactory) -> None:
+    # Places enough for a freeze that lasts longer than planned on a busy machine.
+    loads.write(max_in_flight=500)
     with loads.running(server.url) as load:
         wait_for("the first second", lambda: load.seconds)
         server.gate.clear()
