@@ -55,7 +55,7 @@ class Depth:
 
 BRIEF = Depth("examples,fuzzing", 3)
 """A few seconds."""
-DEGRADED = Depth("examples,coverage", 3, mode="positive", max_time_s=12)
+DEGRADED = Depth("examples,coverage", 3, mode="positive", max_time_s=15)
 """What callers get who do everything right; every operation has its turn, also when each answer takes seconds."""
 THOROUGH = Depth("examples,coverage,fuzzing", 20)
 """Also every boundary of every parameter: for a system that is not being broken meanwhile."""
