@@ -31,6 +31,10 @@ _PATIENCE_S = 0.15
 """An invocation waits so long for a busy environment before it takes a new one: less than a cold start on AWS."""
 _START_EVERY_S = 0.06
 """Cold starts in a burst follow each other: at once, they would take all processors from the warm environments."""
+_MAX_WARMING = 2
+_WARMING_S = 1.0
+"""So many environments at once may be between their fork and the end of their first invocation, which is where all
+the work of a cold start is; one that takes longer than a second is waiting for something else."""
 _NO_ROOM_S = 2.0
 """After so long without any environment the invocation is throttled, as at the concurrency limit of an account."""
 
@@ -90,6 +94,8 @@ class _Environment:
         self.last_used = time.monotonic()
         self.busy = True
         self.is_new = True
+        self.is_warming = True
+        self.reserved = time.monotonic()
         self.log: list[tuple[int, str]] = []
         self._channel, self._theirs = socket.socketpair()
         self._lines: TextIO = self._channel.makefile("r", encoding="utf-8")
@@ -327,13 +333,18 @@ class Environments:
                     environment.busy = True
                     return environment
                 now = time.monotonic()
-                start_at = max(self._next_start, patient_until if mine else now)
+                start_at = max(self._next_start, self._warmed_up(), patient_until if mine else now)
                 if now >= start_at and self._make_room():
                     self._next_start = now + _START_EVERY_S
                     return self._reserve(version)
                 if now >= deadline:
                     return None
                 self._changed.wait(min(deadline, start_at if start_at > now else deadline) - now)
+
+    def _warmed_up(self) -> float:
+        """When one more environment may start to warm up, as far as is known now."""
+        warming = sorted(one.reserved for one in self._all if one.is_warming)
+        return 0.0 if len(warming) < _MAX_WARMING else warming[-_MAX_WARMING] + _WARMING_S
 
     def _reserve(self, version: FunctionVersion) -> _Environment:
         """A new, busy environment that nobody has started yet. To be called with the lock."""
@@ -371,6 +382,7 @@ class Environments:
     def _release(self, environment: _Environment) -> None:
         with self._changed:
             environment.busy = False
+            environment.is_warming = False
             environment.last_used = time.monotonic()
             forgotten = environment not in self._all
             self._changed.notify_all()

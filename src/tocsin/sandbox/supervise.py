@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -31,8 +32,15 @@ def marked(directory: Path) -> dict[str, str]:
 
 
 def processes(directory: Path) -> list[psutil.Process]:
-    """All living processes of the sandbox in `directory`, whoever their parent is now."""
-    return [process for process in psutil.process_iter() if _belongs(process, str(directory))]
+    """All living processes of the sandbox in `directory`, whoever their parent is now.
+
+    Their descendants are among them: PostgreSQL writes the titles of its processes over their environment.
+    """
+    found = {process.pid: process for process in psutil.process_iter() if _belongs(process, str(directory))}
+    for process in list(found.values()):
+        with contextlib.suppress(psutil.Error):
+            found |= {child.pid: child for child in process.children(recursive=True) if _runs(child)}
+    return list(found.values())
 
 
 def _belongs(process: psutil.Process, directory: str) -> bool:
