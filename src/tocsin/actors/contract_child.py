@@ -36,6 +36,8 @@ class _Out:
 
 def main() -> None:
     """Register the hooks and hand over to Schemathesis."""
+    # Generating data takes a whole core for seconds: what measures, and what is measured, goes first.
+    os.nice(10)
     # Unbuffered: a thread that waits in a buffered file holds its lock when the interpreter wants to leave.
     with open(0, "rb", buffering=0, closefd=False) as orders:
         order = Order.from_line(orders.readline().decode())
