@@ -38,8 +38,6 @@ _CHECKS = (
 _AUTH_CHECK = ",ignored_auth"
 _REQUEST_TIMEOUT_S = 5
 _NETWORK_ERROR = "Network Error"
-# Answers may take a second each under a fault: operations are then tested side by side.
-_WORKERS = 4
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,8 @@ class Depth:
 
     phases: str
     examples: int
+    workers: int = 4
+    """operations tested side by side; never two requests of one operation"""
     mode: str = "all"
     max_time_s: int | None = None
     """shared by the operations; after it a run with fuzzing would go on to fuzz"""
@@ -55,7 +55,7 @@ class Depth:
 
 BRIEF = Depth("examples,fuzzing", 3)
 """A few seconds."""
-DEGRADED = Depth("examples,coverage", 3, mode="positive", max_time_s=15)
+DEGRADED = Depth("examples,coverage", 3, workers=10, mode="positive", max_time_s=15)
 """What callers get who do everything right; every operation has its turn, also when each answer takes seconds."""
 THOROUGH = Depth("examples,coverage,fuzzing", 20)
 """Also every boundary of every parameter: for a system that is not being broken meanwhile."""
@@ -185,7 +185,7 @@ class _Run:
             *("run", str(self._plan.file), "--url", self._ctx.base_url, "--checks", self._checks()),
             *("--phases", depth.phases, "--max-examples", str(depth.examples), "--seed", str(self._ctx.seed)),
             *("--mode", depth.mode, *(["--max-time", str(depth.max_time_s)] if depth.max_time_s else [])),
-            *("--no-shrink", "--continue-on-failure", "--workers", str(_WORKERS)),
+            *("--no-shrink", "--continue-on-failure", "--workers", str(depth.workers)),
             *("--request-timeout", str(_REQUEST_TIMEOUT_S), "--warnings", "off", "--no-color"),
             *("--report", "json", "--report-json-path", str(self._report)),
         ]
