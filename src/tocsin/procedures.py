@@ -4,47 +4,85 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tocsin.errors import TargetError
 from tocsin.faults.session import target_of
-from tocsin.faults.sqs import dead_letter_queue
+from tocsin.faults.sqs import dead_letter_queue, queue_url
 from tocsin.target import Target, aws_errors
 
 Configuration = Mapping[str, Any]
+_MOVE_WALL_S = 10.0
+"""A move of a few messages takes real seconds on every clock."""
 
 
-def sqs_redrive(queue: str, timeout_s: float = 600.0, configuration: Configuration | None = None) -> str:
-    """Move everything in a queue's dead-letter queue back to it, and wait for the end of the move.
+def sqs_redrive(queue: str, timeout_s: float = 900.0, configuration: Configuration | None = None) -> str:
+    """Move everything in a queue's dead-letter queue back to it, until nothing more arrives there.
 
-    Mend the cause first: messages that fail again come back. `timeout_s` is production time.
+    Mend the cause first: messages that fail again come back. A message whose last attempt failed just before the
+    mend reaches the dead-letter queue only when its visibility time-out is over, so one redrive leaves it behind:
+    this one ends when the dead-letter queue has stayed empty for that long. `timeout_s` is production time.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
 
     Raises:
         NotFound: no such queue, or it has no dead-letter queue.
-        TargetError: the move failed, or did not end in time.
+        TargetError: a move failed, or messages keep coming back.
     """
     target = target_of(configuration)
+    queues = _find(target, queue)
+    deadline = time.monotonic() + max(timeout_s / target.scale, _MOVE_WALL_S)
+    empty_since, moved = time.monotonic(), 0
+    while time.monotonic() - empty_since < queues.visibility_timeout_s / target.scale:
+        if time.monotonic() > deadline:
+            raise TargetError(
+                f"expected the dead-letter queue of {queue} to stay empty, found messages again after {moved} were "
+                "moved back: the cause is not mended"
+            )
+        if _depth(target, queues.dead_url):
+            moved += _move(target, queue, queues.dead_arn)
+            empty_since = time.monotonic()
+        time.sleep(max(0.1, 1.0 / target.scale))
+    return f"{moved} messages moved back to {queue}"
+
+
+@dataclass(frozen=True)
+class _Queues:
+    dead_url: str
+    dead_arn: str
+    visibility_timeout_s: float
+
+
+def _find(target: Target, queue: str) -> _Queues:
+    dead_url = dead_letter_queue(target, queue)
+    client = target.client("sqs")
+    with aws_errors(f"reading the attributes of {queue}"):
+        source = client.get_queue_attributes(QueueUrl=queue_url(target, queue), AttributeNames=["VisibilityTimeout"])
+        dead = client.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
+    return _Queues(dead_url, dead["Attributes"]["QueueArn"], float(source["Attributes"]["VisibilityTimeout"]))
+
+
+def _depth(target: Target, url: str) -> int:
+    with aws_errors("reading the depth of the dead-letter queue"):
+        answer = target.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+    return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+def _move(target: Target, queue: str, dead_arn: str) -> int:
+    """Start one move and wait for its end; number of messages moved."""
     client = target.client("sqs")
     with aws_errors(f"redriving the dead-letter queue of {queue}"):
-        url = dead_letter_queue(target, queue)
-        arn = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        client.start_message_move_task(SourceArn=arn)
-    task = _await_move(client, arn, target, timeout_s)
-    if task["Status"] != "COMPLETED":
-        reason = task.get("FailureReason", "no reason given")
-        raise TargetError(f"expected the redrive of {queue} to complete, found {task['Status']}: {reason}")
-    return f"{task.get('ApproximateNumberOfMessagesMoved', 0)} messages moved back to {queue}"
-
-
-def _await_move(client: Any, arn: str, target: Target, timeout_s: float) -> Mapping[str, Any]:
-    deadline = time.monotonic() + max(timeout_s / target.scale, 5.0)
+        client.start_message_move_task(SourceArn=dead_arn)
+    deadline = time.monotonic() + max(600.0 / target.scale, _MOVE_WALL_S)
     while True:
         with aws_errors("reading the state of the redrive"):
-            tasks = client.list_message_move_tasks(SourceArn=arn, MaxResults=1)["Results"]
-        latest: Mapping[str, Any] = tasks[0] if tasks else {"Status": "UNKNOWN"}
-        if latest["Status"] not in ("RUNNING", "UNKNOWN") or time.monotonic() > deadline:
-            return latest
+            tasks = client.list_message_move_tasks(SourceArn=dead_arn, MaxResults=1)["Results"]
+        status = tasks[0]["Status"] if tasks else "UNKNOWN"
+        if status == "COMPLETED":
+            return int(tasks[0].get("ApproximateNumberOfMessagesMoved", 0))
+        if status not in ("RUNNING", "UNKNOWN") or time.monotonic() > deadline:
+            reason = tasks[0].get("FailureReason", "no reason given") if tasks else "it was never listed"
+            raise TargetError(f"expected the redrive of {queue} to complete, found {status}: {reason}")
         time.sleep(max(0.1, 1.0 / target.scale))
 
 
