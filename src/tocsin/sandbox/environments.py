@@ -31,12 +31,12 @@ _PATIENCE_S = 0.15
 """An invocation waits so long for a busy environment before it takes a new one: less than a cold start on AWS."""
 _START_EVERY_S = 0.06
 """Cold starts in a burst follow each other: at once, they would take all processors from the warm environments."""
-_MAX_WARMING = 2
-_WARMING_S = 1.0
+_MAX_WARMING = 3
+_WARMING_S = 0.25
 """So many environments at once may be between their fork and the end of their first invocation, which is where all
-the work of a cold start is; one that takes longer than a second is waiting for something else."""
+the work of a cold start is; one that takes longer than this is waiting for something else, such as a database."""
 _NO_ROOM_S = 2.0
-"""After so long without any environment the invocation is throttled, as at the concurrency limit of an account."""
+"""After so long at `MAX_ENVIRONMENTS` the invocation is throttled, as at the concurrency limit of an account."""
 
 _IDLE_FIRST_S = 45.0
 _IDLE_SURPLUS_S = 3.0
@@ -334,12 +334,16 @@ class Environments:
                     return environment
                 now = time.monotonic()
                 start_at = max(self._next_start, self._warmed_up(), patient_until if mine else now)
-                if now >= start_at and self._make_room():
+                if now < start_at:
+                    # Its turn comes: that the sandbox starts slower than AWS must not look like a throttle.
+                    self._changed.wait(start_at - now)
+                elif self._make_room():
                     self._next_start = now + _START_EVERY_S
                     return self._reserve(version)
-                if now >= deadline:
+                elif now >= deadline:
                     return None
-                self._changed.wait(min(deadline, start_at if start_at > now else deadline) - now)
+                else:
+                    self._changed.wait(deadline - now)
 
     def _warmed_up(self) -> float:
         """When one more environment may start to warm up, as far as is known now."""

@@ -150,6 +150,17 @@ def test_reserved_concurrency_lets_that_many_through(shop: Shop) -> None:
     assert sum(answer.elapsed.total_seconds() > 0.9 for answer in answers) == 2
 
 
+def test_a_burst_of_slow_invocations_is_not_throttled(shop: Shop) -> None:
+    """Environments start one after the other here, which callers may feel as time and never as a refusal."""
+
+    def burst() -> None:
+        with ThreadPoolExecutor(24) as threads:
+            list(threads.map(lambda _: shop.invoke("shop-worker", {"do": "sleep", "seconds": 0.7}), range(24)))
+
+    found = growth(lambda: lambda_counts(shop, "shop-worker"), burst)
+    assert found == {"Invocations": 24, "Errors": 0, "Throttles": 0}
+
+
 def test_the_log_of_every_invocation_can_be_read(shop: Shop) -> None:
     with ThreadPoolExecutor(30) as threads:
         answers = list(threads.map(lambda n: shop.invoke("shop-api", {"say": f"marker-{n:02}"}), range(30)))
