@@ -144,10 +144,10 @@ def copies(root: Path, count: int) -> Path:
     return directory
 
 
-def run(root: Path, *command: str) -> None:
-    """A command that must succeed."""
+def run(root: Path, *command: str, codes: tuple[int, ...] = (0,)) -> None:
+    """A command that must end with one of these exit codes."""
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
+    if done.returncode not in codes:
         tail = "\n".join(f"{done.stdout}\n{done.stderr}".splitlines()[-20:])
         sys.exit(f"{' '.join(command)} ended with exit code {done.returncode}:\n{tail}")
 
@@ -272,11 +272,12 @@ def drill(root: Path) -> Iterator[Row]:
     """One drill: its overhead beyond what it has to wait for, and its load."""
     file = root / "experiments" / f"{EXPERIMENT}.yaml"
     shutil.copy(CHECKOUT / "experiments" / SYSTEM / file.name, file)
-    run(root, TOCSIN, "run", str(file), "--out", "bench")
+    # On a busy machine a drill may well end with another verdict: it is told beside the figures.
+    run(root, TOCSIN, "run", str(file), "--out", "bench", codes=(0, 1, 3))
     events = read_history(root / "bench" / EXPERIMENT / "history.jsonl")
     verdict = RunVerdict.model_validate_json((root / "bench" / "verdict.json").read_text(encoding="utf-8")).drills[0]
     wall, waits = duration(events), configured_waits(events, verdict)
-    yield Row(f"drill {EXPERIMENT}, wall", wall, "s", note=f"of which {waits:.1f} s waits")
+    yield Row(f"drill {EXPERIMENT}, wall", wall, "s", note=f"verdict {verdict.outcome.value}; {waits:.1f} s are waits")
     contract = sum(event.ended_at - event.at for event in events if isinstance(event, ContractRan))
     note = (
         f"{(wall - waits) / wall:.0%} of the drill; three contract runs took {contract:.1f} s, partly beside the waits"
