@@ -10,7 +10,7 @@ import yaml
 
 from tocsin.errors import InvalidInput
 from tocsin.loader import find_experiments, load_experiment, load_system
-from tocsin.validation import plan_experiment
+from tocsin.validation import Planner
 
 SYSTEM = """\
 system: shop
@@ -19,6 +19,7 @@ lookups:
   api_id: {http_api: shop}
 endpoint: {http_api: shop}
 canaries: {file: canaries.py}
+contract: contract.yaml
 alarms:
   errors:
     title: Errors
@@ -32,6 +33,20 @@ alarms:
       EvaluationPeriods: 1
       Threshold: 1
       ComparisonOperator: GreaterThanOrEqualToThreshold
+"""
+
+CONTRACT = """\
+openapi: 3.1.0
+info: {title: Shop, version: "1"}
+paths:
+  /orders/{id}:
+    get:
+      responses:
+        "200": {description: an order}
+        "503": {description: no database}
+components:
+  schemas:
+    Unavailable: {type: object}
 """
 
 EXPERIMENT = """\
@@ -54,6 +69,7 @@ extensions:
       must:
         - {alarm: errors, within: 11m}
         - {canary: home, within: 5m}
+      degraded: {status: [503], schema: Unavailable}
       recovery: {within: 5m}
 """
 
@@ -63,6 +79,7 @@ def shop(tmp_path: Path) -> Path:
     (tmp_path / "systems").mkdir()
     (tmp_path / "systems" / "shop.yaml").write_text(SYSTEM)
     (tmp_path / "canaries.py").write_text("def canary_home(api):\n    pass\n")
+    (tmp_path / "contract.yaml").write_text(CONTRACT)
     (tmp_path / "good.yaml").write_text(EXPERIMENT)
     return tmp_path
 
@@ -75,7 +92,7 @@ def broken(shop: Path, before: str, after: str) -> Path:
 
 
 def test_a_good_experiment(shop: Path) -> None:
-    plan = plan_experiment(shop, shop / "good.yaml")
+    plan = Planner(shop).plan(shop / "good.yaml")
     assert plan.loaded.experiment.extension.expect.must_alarms[0].within == 660
     assert plan.loaded.raw == yaml.safe_load(EXPERIMENT)
 
@@ -96,7 +113,9 @@ def test_a_good_experiment(shop: Path) -> None:
         ("max_connections_percent: 1", "max_connections_percent: 101", 10, "less than or equal to 100, found 101"),
         ("within: 11m", "within: -11m", 18, "expected a duration such as '11m', '90s' or '1h30m', found '-11m'"),
         ("within: 11m", "withn: 11m", 18, "unknown name 'withn'"),
-        ("recovery: {within: 5m}", "recover: {within: 5m}", 20, "Did you mean 'recovery'?"),
+        ("recovery: {within: 5m}", "recover: {within: 5m}", 21, "Did you mean 'recovery'?"),
+        ("schema: Unavailable", "schema: Unavailble", 20, "Did you mean 'Unavailable'?"),
+        ("status: [503]", "status: [502]", 20, "expected contract.yaml to document the status 502"),
         ("- name: tocsin", "- name: toxin", 13, "expected a block named 'tocsin'"),
         ("title: Proxy throttled", "title: ''", 1, "expected a text as 'title'"),
         ("description: It is.", "descriptio: It is.", 1, "Chaos Toolkit: experiment requires a description"),
@@ -105,7 +124,7 @@ def test_a_good_experiment(shop: Path) -> None:
 def test_a_mistake_is_named_with_its_place(shop: Path, before: str, after: str, line: int, message: str) -> None:
     path = broken(shop, before, after)
     with pytest.raises(InvalidInput) as caught:
-        plan_experiment(shop, path)
+        Planner(shop).plan(path)
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{path}:{line}: ")
 
@@ -145,17 +164,17 @@ def test_a_placeholder_that_nothing_defines(shop: Path) -> None:
     path = shop / "systems" / "shop.yaml"
     path.write_text(SYSTEM.replace("${api_id}", "${api}"))
     with pytest.raises(InvalidInput, match=r"expected '\$\{api\}' to be one of the system's lookups"):
-        plan_experiment(shop, shop / "good.yaml")
+        Planner(shop).plan(shop / "good.yaml")
 
 
 def test_an_alarm_cannot_be_both_must_and_quiet(shop: Path) -> None:
     path = broken(shop, "      recovery:", "      quiet: [errors]\n      recovery:")
     with pytest.raises(InvalidInput, match="cannot be both in `must` and in `quiet`: errors"):
-        plan_experiment(shop, path)
+        Planner(shop).plan(path)
 
 
 def test_an_experiment_that_expects_nothing_is_refused(shop: Path) -> None:
     must = textwrap.indent("- {alarm: errors, within: 11m}\n- {canary: home, within: 5m}\n", " " * 8)
     path = broken(shop, f"      must:\n{must}", "")
     with pytest.raises(InvalidInput, match="expected at least one `must` entry, or a `gap`"):
-        plan_experiment(shop, path)
+        Planner(shop).plan(path)

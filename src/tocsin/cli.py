@@ -179,14 +179,14 @@ def validate(paths: tuple[Path, ...]) -> int:
     from tocsin.actors.injector import quiet_chaos_toolkit
     from tocsin.errors import InvalidInput
     from tocsin.loader import find_experiments
-    from tocsin.validation import plan_experiment
+    from tocsin.validation import Planner
 
     quiet_chaos_toolkit()
-    root, problems = _root(), 0
+    planner, problems = Planner(_root()), 0
     files = find_experiments(paths)
     for file in files:
         try:
-            plan_experiment(root, file)
+            planner.plan(file)
         except InvalidInput as error:
             problems += 1
             click.echo(f"{error}", err=True)

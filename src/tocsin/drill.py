@@ -88,7 +88,7 @@ class _Drill:
                     self._started.append(actor)
                     actor.start()
             self._run_contract(Act.BASELINE)
-            self._ctx.stop.wait(self._ctx.wall(self._ctx.experiment.extension.baseline))
+            self._hold(self._view.baseline_seen)
             self._await_contract(Act.BASELINE)
 
     def fault(self) -> None:

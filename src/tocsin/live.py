@@ -8,6 +8,8 @@ from collections import deque
 
 from tocsin.context import RunContext
 from tocsin.model.events import (
+    Act,
+    ActStarted,
     AlarmChanged,
     AlarmNotified,
     AlarmSeen,
@@ -26,6 +28,8 @@ _NOTIFY_GRACE_S = 120.0
 _STAY_CLEAR_S = 60.0
 """Production seconds for which everything stays as before at the end: one more evaluation of every alarm."""
 _GOOD_SECONDS = 3
+_LOAD_STARTS_WITHIN_S = 20.0
+"""Wall seconds after which load that has not begun will not come; starting Locust takes seconds on a busy machine."""
 _SLACK_WALL_S = 1.0
 """Polling and delivery take real time on every clock."""
 
@@ -48,6 +52,9 @@ class LiveView:
         self._canaries: set[str] = set()
         self._seconds: deque[LoadSecond] = deque(maxlen=_GOOD_SECONDS)
         self._clear_since: float | None = None
+        self._has_load = ctx.system.load is not None and ctx.experiment.extension.load is not None
+        self._baseline_at = self.started_at
+        self._load_since: float | None = None
 
     def see(self, event: Event) -> None:
         """Take note of one event; called from whichever thread recorded it."""
@@ -69,7 +76,10 @@ class LiveView:
             case CanaryRan():
                 self._note_canary(event)
             case LoadSecond():
+                self._load_since = self._load_since or event.at
                 self._seconds.append(event)
+            case ActStarted(act=Act.BASELINE):
+                self._baseline_at = event.at
 
     def _note_fault(self, event: FaultChanged) -> None:
         if event.stage is FaultStage.ACCEPTED and self._accepted_at is None:
@@ -90,6 +100,18 @@ class LiveView:
         self._canary_ok_since.pop(event.canary, None)
         if self._accepted_at is not None and event.at > self._accepted_at:
             self._canary_failed.add(event.canary)
+
+    # --- the baseline act -----------------------------------------------------------------------------------
+
+    def baseline_seen(self) -> bool:
+        """The healthy system was watched under load for as long as planned, or the load did not come."""
+        with self._lock:
+            now, planned = self._ctx.now(), self._ctx.wall(self._ctx.experiment.extension.baseline)
+            if not self._has_load:
+                return now - self._baseline_at >= planned
+            if self._load_since is None:
+                return now - self._baseline_at >= planned + _LOAD_STARTS_WITHIN_S
+            return now - self._load_since >= planned
 
     # --- the fault act --------------------------------------------------------------------------------------
 
@@ -164,7 +186,7 @@ class LiveView:
         return canaries and self._load_good(since)
 
     def _load_good(self, since: float) -> bool:
-        if self._ctx.system.load is None or self._ctx.experiment.extension.load is None:
+        if not self._has_load:
             return True
         recent = [second for second in self._seconds if second.at >= since - 1]
         limit = self._ctx.system.objectives.max_error_share

@@ -63,6 +63,15 @@ class OpenApiDocument:
         ]
         return tuple(sorted(found, key=lambda operation: operation.path.count("{")))
 
+    @property
+    def schema_names(self) -> tuple[str, ...]:
+        """Names of the component schemas."""
+        return tuple(self._data.get("components", {}).get("schemas", {}))
+
+    def documents(self, status: int) -> bool:
+        """Whether any operation says what an answer with this status looks like."""
+        return any(str(status) in operation.responses for operation in self.operations)
+
     def problems(self, method: str, path: str, status: int, content_type: str, body: bytes) -> list[str]:
         """What is wrong with an answer; nothing when it is as documented."""
         operation = self._find(method, path)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tocsin.actors.canary import surroundings
-from tocsin.actors.contract import ContractActor
+from tocsin.actors.contract import THOROUGH, ContractActor
 from tocsin.actors.injector import quiet_chaos_toolkit
 from tocsin.canary import load_canaries, run_canary
 from tocsin.context import RunContext
@@ -26,7 +26,7 @@ from tocsin.project import find_root, runs_directory, work_directory
 from tocsin.run import RunOptions, run_experiments
 from tocsin.smoke import undisturbed
 from tocsin.targets import SANDBOX, check_target_name
-from tocsin.validation import canary_names, plan_experiment
+from tocsin.validation import Planner, canary_names
 
 EXPERIMENTS, SYNTHETICS, CONTRACTS = "experiments", "synthetics", "contracts"
 _SUFFIXES = {
@@ -214,7 +214,7 @@ class ExperimentItem(TocsinItem):
             NotPassed: an expectation was not met, could not be judged, or the drill was refused.
             TocsinError: the file cannot be used, or the target cannot be reached.
         """
-        plan = plan_experiment(self.tocsin.root, self.path)
+        plan = Planner(self.tocsin.root).plan(self.path)
         options = self.tocsin.options(self)
         with self.tocsin.alone():
             self.tocsin.start_sandbox(plan.system.system)
@@ -314,7 +314,7 @@ class ContractItem(TocsinItem):
 def _test_contract(ctx: RunContext) -> ContractRan | None:
     seen: list[ContractRan] = []
     ctx.history.listen(lambda event: seen.append(event) if isinstance(event, ContractRan) else None)
-    actor = ContractActor(ctx)
+    actor = ContractActor(ctx, depth=THOROUGH)
     try:
         actor.start_act(Act.BASELINE)
         actor.wait(Act.BASELINE, _CONTRACT_WALL_S)

@@ -31,7 +31,7 @@ from tocsin.report import write_drill, write_run
 from tocsin.resolve import resolve_base_url, resolve_system
 from tocsin.target import Target
 from tocsin.targets import SANDBOX, check_target_name, load_target
-from tocsin.validation import Plan, plan_experiment
+from tocsin.validation import Plan, Planner
 
 HISTORY = "history.jsonl"
 Listener = Callable[[Event], None]
@@ -96,7 +96,8 @@ def plan_all(paths: Sequence[Path], options: RunOptions) -> list[Plan]:
         InvalidInput: the first thing that is wrong.
     """
     check_target_name(options.root, options.target)
-    plans = [plan_experiment(options.root, path) for path in find_experiments(paths)]
+    planner = Planner(options.root)
+    plans = [planner.plan(path) for path in find_experiments(paths)]
     seen: dict[str, str] = {}
     for plan in plans:
         experiment = plan.loaded.experiment

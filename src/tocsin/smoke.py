@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tocsin.actors.canary import CanaryActor
-from tocsin.actors.contract import ContractActor
+from tocsin.actors.contract import THOROUGH, ContractActor
 from tocsin.alarms.deploy import describe_alarms
 from tocsin.context import RunContext
 from tocsin.history import History
@@ -99,7 +99,7 @@ def _contract(ctx: RunContext, tell: Tell) -> Iterator[bool | None]:
         return
     seen: list[ContractRan] = []
     ctx.history.listen(lambda event: seen.append(event) if isinstance(event, ContractRan) else None)
-    actor = ContractActor(ctx)
+    actor = ContractActor(ctx, depth=THOROUGH)
     try:
         actor.start_act(Act.BASELINE)
         actor.wait(Act.BASELINE, _CONTRACT_WALL_S)

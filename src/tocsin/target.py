@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from tocsin.errors import NotFound, TargetError
 
@@ -81,5 +82,5 @@ def aws_errors(doing: str) -> Iterator[None]:
         message = error.response.get("Error", {}).get("Message", "")
         kind = NotFound if any(mark in code for mark in _NOT_FOUND) else TargetError
         raise kind(f"{doing}: AWS answered {code}: {message}") from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise TargetError(f"{doing}: {error}") from error

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from tocsin.errors import InvalidInput, near_match
 from tocsin.loader import Document, LoadedExperiment, Location, load_experiment, load_system
 from tocsin.model.system import System
+from tocsin.openapi import OpenApiDocument
 from tocsin.resolve import check_placeholders
 
 _CANARY_PREFIX = "canary_"
@@ -28,33 +29,51 @@ class Plan:
     system: System
 
 
-def plan_experiment(root: Path, path: Path) -> Plan:
-    """Load one experiment with its system and check them against each other.
+class Planner:
+    """Checks experiments against their systems; reads each system, contract and canary file once."""
 
-    Raises:
-        InvalidInput: the first thing that is wrong, with file, line and the near match.
-    """
-    loaded = load_experiment(path)
-    document, at = loaded.document, _block_location(loaded.document)
-    try:
-        system = _system(root, loaded.experiment.extension.system)
-    except InvalidInput as error:
-        if error.file and error.file.endswith(".yaml"):
-            raise
-        raise document.invalid(str(error).split(": ", 1)[-1], (*at, "system")) from None
-    _check_names(loaded, system, root, at)
-    for part in ("steady-state-hypothesis", "method", "rollbacks"):
-        for location, activity in _activities(document.data, part):
-            _check_activity(document, location, activity)
-    _check_chaos_toolkit(loaded)
-    return Plan(loaded=loaded, system=system)
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._systems: dict[str, _Described] = {}
+
+    def plan(self, path: Path) -> Plan:
+        """Load one experiment with its system and check them against each other.
+
+        Raises:
+            InvalidInput: the first thing that is wrong, with file, line and the near match.
+        """
+        loaded = load_experiment(path)
+        document, at = loaded.document, _block_location(loaded.document)
+        try:
+            described = self._describe(loaded.experiment.extension.system)
+        except InvalidInput as error:
+            if error.file and error.file.endswith(".yaml"):
+                raise
+            raise document.invalid(str(error).split(": ", 1)[-1], (*at, "system")) from None
+        _check_names(loaded, described, at)
+        _check_degraded(loaded, described, at)
+        for part in ("steady-state-hypothesis", "method", "rollbacks"):
+            for location, activity in _activities(document.data, part):
+                _check_activity(document, location, activity)
+        _check_chaos_toolkit(loaded)
+        return Plan(loaded=loaded, system=described.system)
+
+    def _describe(self, name: str) -> _Described:
+        if name not in self._systems:
+            system = load_system(self._root, name)
+            check_placeholders(system)
+            contract = OpenApiDocument.load(self._root / system.contract) if system.contract else None
+            self._systems[name] = _Described(system, tuple(canary_names(self._root, system)), contract)
+        return self._systems[name]
 
 
-@cache
-def _system(root: Path, name: str) -> System:
-    system = load_system(root, name)
-    check_placeholders(system)
-    return system
+@dataclass(frozen=True)
+class _Described:
+    """A system with what its files offer to be named."""
+
+    system: System
+    canaries: tuple[str, ...]
+    contract: OpenApiDocument | None
 
 
 def _block_location(document: Document) -> Location:
@@ -63,21 +82,35 @@ def _block_location(document: Document) -> Location:
     return ("extensions", index)
 
 
-def _check_names(loaded: LoadedExperiment, system: System, root: Path, at: Location) -> None:
-    expect, document = loaded.experiment.extension.expect, loaded.document
+def _check_names(loaded: LoadedExperiment, described: _Described, at: Location) -> None:
+    expect, document, system = loaded.experiment.extension.expect, loaded.document, described.system
     for part, entries in (("must", expect.must), ("quiet", expect.quiet), ("blind", expect.blind)):
         for index, entry in enumerate(entries):
             alarm = getattr(entry, "alarm", None)
             if alarm is not None and alarm not in system.alarms:
                 _unknown(document, "alarm", alarm, system.alarms, (*at, "expect", part, index))
-    canaries = canary_names(root, system)
     for index, entry in enumerate(expect.must):
         canary = getattr(entry, "canary", None)
-        if canary is not None and canary not in canaries:
-            _unknown(document, "canary", canary, canaries, (*at, "expect", "must", index))
+        if canary is not None and canary not in described.canaries:
+            _unknown(document, "canary", canary, described.canaries, (*at, "expect", "must", index))
     for index, rule in enumerate(expect.conserved):
         if rule not in system.conservation:
             _unknown(document, "conservation rule", rule, system.conservation, (*at, "expect", "conserved", index))
+
+
+def _check_degraded(loaded: LoadedExperiment, described: _Described, at: Location) -> None:
+    """A degraded answer is part of the contract: its status and its schema are documented there."""
+    degraded, contract = loaded.experiment.extension.expect.degraded, described.contract
+    if degraded is None or contract is None:
+        return
+    document, file, where = loaded.document, described.system.contract, (*at, "expect", "degraded")
+    name = degraded.schema_name
+    if name is not None and name not in contract.schema_names:
+        _unknown(document, f"schema of {file}", name, contract.schema_names, (*where, "schema"))
+    for status in degraded.status:
+        if not contract.documents(status):
+            complaint = f"expected {file} to document the status {status}, found no answer with it"
+            raise document.invalid(complaint, (*where, "status"))
 
 
 def canary_names(root: Path, system: System) -> list[str]:
