@@ -131,6 +131,8 @@ def _tell(progress: Any, console: Any, result: Any, directory: Path) -> None:
     console.print(f"  verdict   {result.outcome.value}  (exit code {result.exit_code})", style="bold")
     for verdict in result.drills:
         console.print(f"  report    {directory / verdict.experiment / 'report.html'}")
+    if len(result.drills) > 1:
+        console.print(f"  overview  {directory / 'index.html'}")
     console.print(f"  summary   {directory / 'summary.md'}")
     if result.exit_code == 5:
         console.print("  A fault is still in place: call `tocsin recover`.", style="bold red")
