@@ -32,10 +32,11 @@ from tocsin.model.events import (
     Stopped,
     WorkCounted,
 )
-from tocsin.model.verdict import Outcome, Verdict
+from tocsin.model.verdict import Outcome, Reason, Verdict
 
 _STATE_STYLE = {"OK": "green", "ALARM": "bold red", "INSUFFICIENT_DATA": "yellow"}
 _OUTCOME_STYLE = {Outcome.PASS: "bold green", Outcome.FAIL: "bold red", Outcome.UNKNOWN: "bold yellow"}
+_TOLD_WHEN_STOPPED = {Reason.REFUSED, Reason.INTERRUPTED, Reason.UNDO_FAILED, Reason.DRIFTED, Reason.RESIDUE}
 _LOUD_STAGES = {FaultStage.DRIFTED, FaultStage.UNDO_FAILED, FaultStage.NO_EFFECT}
 
 
@@ -73,7 +74,9 @@ class Progress:
         line.append(f" {verdict.title}", style="bold")
         self._console.print(line)
         for judgement in verdict.judgements:
-            if judgement.outcome is not Outcome.PASS:
+            # What a drill that was stopped did not get to see is in its report; here it would bury why it stopped.
+            told = verdict.stopped is None or judgement.reason in _TOLD_WHEN_STOPPED
+            if told and judgement.outcome is not Outcome.PASS:
                 style = _OUTCOME_STYLE[judgement.outcome]
                 self._console.print(Text(f"    {judgement.question}: {judgement.reason.value}", style=style))
                 self._console.print(Text(f"      {judgement.message}"))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from tests.drill.conftest import Checkout, extension, interrupt, wait_for
 from tocsin.history import read_history
 from tocsin.model.events import FaultChanged, FaultStage
 from tocsin.model.verdict import Outcome, Reason, RunVerdict, Verdict
+
+TOKEN = b"eyJhbGciOi"
+"""How every signed JSON web token begins."""
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
@@ -28,6 +32,26 @@ def reasons(verdict: Verdict) -> dict[str, Reason]:
 def stages(directory: Path) -> list[FaultStage]:
     events = read_history(directory / "history.jsonl")
     return [event.stage for event in events if isinstance(event, FaultChanged)]
+
+
+def secrets_in(checkout: Checkout, files: Iterable[Path]) -> list[str]:
+    """Files that hold a password, a client secret or a token of the sandbox."""
+    manager, functions = checkout.client("secretsmanager"), checkout.client("lambda")
+    secrets = {TOKEN}
+    for secret in manager.list_secrets()["SecretList"]:
+        value = json.loads(manager.get_secret_value(SecretId=secret["ARN"])["SecretString"])
+        secrets |= {str(value["password"]).encode()} if "password" in value else set()
+    worker = functions.get_function_configuration(FunctionName="leave-attendance-dev-calendarSyncWorker")
+    secrets.add(worker["Environment"]["Variables"]["GRAPH_CLIENT_SECRET"].encode())
+    assert len(secrets) > 4
+    contents = {str(path): path.read_bytes() for path in files if path.is_file()}
+    return [path for path, content in contents.items() if any(secret in content for secret in secrets)]
+
+
+def test_the_search_for_secrets_finds_one(checkout: Checkout) -> None:
+    planted = checkout.out()
+    planted.write_bytes(b"authorization: Bearer " + TOKEN + b"IkpXVCJ9.e30.c2ln")
+    assert secrets_in(checkout, [planted]) == [str(planted)]
 
 
 def test_all_six_drills_pass_and_tell_what_the_runbook_gets_wrong(checkout: Checkout) -> None:
@@ -57,6 +81,7 @@ def test_all_six_drills_pass_and_tell_what_the_runbook_gets_wrong(checkout: Chec
     again = checkout.tocsin("report", str(out))
     assert again.returncode == 0
     assert RunVerdict.model_validate_json((out / "verdict.json").read_text()).drills == run.drills
+    assert secrets_in(checkout, [*out.rglob("*"), *(checkout.root / ".tocsin" / "ledger").rglob("*")]) == []
 
 
 def test_a_wrong_expectation_fails_and_says_why(checkout: Checkout) -> None:
