@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ def sqs_redrive(queue: str, timeout_s: float = 900.0, configuration: Configurati
     """Move everything in a queue's dead-letter queue back to it, until nothing more arrives there.
 
     Mend the cause first: messages that fail again come back. A message whose last attempt failed just before the
-    mend reaches the dead-letter queue only when its visibility time-out is over, so one redrive leaves it behind:
-    this one ends when the dead-letter queue has stayed empty for that long. `timeout_s` is production time.
+    mend reaches the dead-letter queue only when its visibility time-out is over, so one redrive leaves it behind;
+    and one that fails again comes back only after all its attempts. This one ends when the dead-letter queue has
+    stayed empty for as long as either can take. `timeout_s` is production time.
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
 
     Raises:
@@ -33,7 +35,7 @@ def sqs_redrive(queue: str, timeout_s: float = 900.0, configuration: Configurati
     queues = _find(target, queue)
     deadline = time.monotonic() + max(timeout_s / target.scale, _MOVE_WALL_S)
     empty_since, moved = time.monotonic(), 0
-    while time.monotonic() - empty_since < queues.visibility_timeout_s / target.scale:
+    while time.monotonic() - empty_since < queues.comes_back_within_s(moved) / target.scale:
         if time.monotonic() > deadline:
             raise TargetError(
                 f"expected the dead-letter queue of {queue} to stay empty, found messages again after {moved} were "
@@ -51,15 +53,28 @@ class _Queues:
     dead_url: str
     dead_arn: str
     visibility_timeout_s: float
+    max_receive_count: int
+
+    def comes_back_within_s(self, moved: int) -> float:
+        """Production seconds in which a message may still arrive in the dead-letter queue."""
+        attempts = self.max_receive_count + 1 if moved else 1
+        return attempts * self.visibility_timeout_s
 
 
 def _find(target: Target, queue: str) -> _Queues:
     dead_url = dead_letter_queue(target, queue)
     client = target.client("sqs")
     with aws_errors(f"reading the attributes of {queue}"):
-        source = client.get_queue_attributes(QueueUrl=queue_url(target, queue), AttributeNames=["VisibilityTimeout"])
+        source = client.get_queue_attributes(
+            QueueUrl=queue_url(target, queue), AttributeNames=["VisibilityTimeout", "RedrivePolicy"]
+        )["Attributes"]
         dead = client.get_queue_attributes(QueueUrl=dead_url, AttributeNames=["QueueArn"])
-    return _Queues(dead_url, dead["Attributes"]["QueueArn"], float(source["Attributes"]["VisibilityTimeout"]))
+    return _Queues(
+        dead_url=dead_url,
+        dead_arn=dead["Attributes"]["QueueArn"],
+        visibility_timeout_s=float(source["VisibilityTimeout"]),
+        max_receive_count=int(json.loads(source["RedrivePolicy"])["maxReceiveCount"]),
+    )
 
 
 def _depth(target: Target, url: str) -> int:
