@@ -13,18 +13,16 @@ from typing import Any
 import pytest
 
 from tocsin.actors.canary import surroundings
-from tocsin.actors.contract import THOROUGH, ContractActor
 from tocsin.actors.injector import quiet_chaos_toolkit
 from tocsin.canary import load_canaries, run_canary
 from tocsin.context import RunContext
 from tocsin.errors import InvalidInput, TocsinError
 from tocsin.loader import load_experiment, load_system
-from tocsin.model.events import Act, ContractRan
 from tocsin.model.system import System
 from tocsin.model.verdict import Outcome, Verdict
 from tocsin.project import find_root, runs_directory, work_directory
 from tocsin.run import RunOptions, run_experiments
-from tocsin.smoke import undisturbed
+from tocsin.smoke import check_contract, undisturbed
 from tocsin.targets import SANDBOX, check_target_name
 from tocsin.validation import Planner, canary_names
 
@@ -34,7 +32,6 @@ _SUFFIXES = {
     SYNTHETICS: (".py",),
     CONTRACTS: (".yaml", ".yml", ".json"),
 }
-_CONTRACT_WALL_S = 120.0
 
 
 class NotPassed(Exception):
@@ -300,7 +297,7 @@ class ContractItem(TocsinItem):
             NotPassed: an answer broke the contract, or the run did not come to its end.
         """
         with self.tocsin.undisturbed(self.system, self) as ctx:
-            ran = _test_contract(ctx)
+            ran = check_contract(ctx)
         if ran is None:
             raise NotPassed("unknown: the contract test recorded no result; see contract-baseline.log in the run")
         told = f"{ran.cases} cases on {ran.operations} operations"
@@ -309,15 +306,3 @@ class ContractItem(TocsinItem):
             raise NotPassed("\n".join([f"{told}, {len(ran.failures)} kinds of failure", *lines]))
         if not ran.complete or not ran.cases:
             raise NotPassed(f"unknown: {told}; {ran.detail or 'nothing was tested'}")
-
-
-def _test_contract(ctx: RunContext) -> ContractRan | None:
-    seen: list[ContractRan] = []
-    ctx.history.listen(lambda event: seen.append(event) if isinstance(event, ContractRan) else None)
-    actor = ContractActor(ctx, depth=THOROUGH)
-    try:
-        actor.start_act(Act.BASELINE)
-        actor.wait(Act.BASELINE, _CONTRACT_WALL_S)
-    finally:
-        actor.stop()
-    return seen[0] if seen else None
