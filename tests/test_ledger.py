@@ -11,6 +11,8 @@ import pytest
 from tocsin.errors import LedgerError, Refused
 from tocsin.ledger import EntryState, Ledger
 from tocsin.model.base import Model
+from tocsin.project import ledger_path
+from tocsin.recovery import close_entries_of_a_gone_sandbox
 
 
 class Arguments(Model):
@@ -73,3 +75,12 @@ def test_a_second_runner_is_refused_and_told_who_holds_the_target(tmp_path: Path
         pytest.fail("two runners on one target")
     with second.lock("drill-two"):
         pass
+
+
+def test_what_was_broken_in_a_sandbox_that_is_gone_is_no_residue(tmp_path: Path) -> None:
+    ledger = Ledger(ledger_path(tmp_path, "sandbox"), "sandbox")
+    ledger.intend("d", "f", "r", Arguments(), Prior())
+    assert close_entries_of_a_gone_sandbox(tmp_path) == 1
+    assert ledger.entries(only_open=True) == []
+    (entry,) = ledger.entries()
+    assert "gone with the sandbox" in entry.detail

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tocsin.faults.lifecycle import recover
-from tocsin.ledger import Entry, Ledger
+from tocsin.ledger import Entry, EntryState, Ledger
 from tocsin.project import ledger_path
-from tocsin.targets import check_target_name, load_target
+from tocsin.targets import SANDBOX, check_target_name, load_target
 
 
 def recover_target(root: Path, name: str) -> Iterator[str]:
@@ -31,6 +31,22 @@ def recover_target(root: Path, name: str) -> Iterator[str]:
                 yield f"undone and verified: {entry.fault} on {entry.resource}"
     finally:
         ledger.close()
+
+
+def close_entries_of_a_gone_sandbox(root: Path) -> int:
+    """After a new sandbox was started: what was broken in the one before is gone with it.
+
+    Returns:
+        How many open entries were closed.
+    """
+    ledger = Ledger(ledger_path(root, SANDBOX), SANDBOX)
+    try:
+        left = ledger.entries(only_open=True)
+        for entry in left:
+            ledger.advance(entry.id, EntryState.VERIFIED, "gone with the sandbox that it was in")
+    finally:
+        ledger.close()
+    return len(left)
 
 
 def ledger_lines(root: Path, name: str, *, everything: bool) -> Iterator[str]:

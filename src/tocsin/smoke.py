@@ -103,9 +103,8 @@ def _contract(ctx: RunContext, tell: Tell) -> Iterator[bool | None]:
         yield None
         return
     counts = f"{ran.cases} cases on {ran.operations} operations, {len(ran.failures)} failures"
-    tell(
-        f"contract: {counts}{'' if ran.complete else f'; incomplete: {ran.detail}'}", ran.complete and not ran.failures
-    )
+    note = "" if ran.complete else f"; incomplete: {ran.detail}"
+    tell(f"contract: {counts}{note}", ran.complete and not ran.failures)
     for failure in ran.failures:
         tell(f"  {failure.operation}: {failure.check}: {failure.message}", False)
     yield not ran.failures if ran.complete and ran.cases else None
