@@ -68,12 +68,19 @@ def test_two_checkouts_have_a_sandbox_each(shop: Shop, tmp_path: Path) -> None:
 
 def test_an_up_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
     root = checkout(tmp_path, "import time\ndef deploy(account):\n    print('up', flush=True)\n    time.sleep(600)\n")
-    code = f"from pathlib import Path\nfrom tocsin.sandbox import control\ncontrol.up('plain', Path({str(root)!r}))"
+    # A test run that was started in the background inherits an ignored SIGINT; a person at a terminal does not.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"from pathlib import Path\nfrom tocsin.sandbox import control\ncontrol.up('plain', Path({str(root)!r}))"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"up\n"
-        process.send_signal(signal.SIGINT)
-        process.wait(20)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+        finally:
+            process.kill()
     home = control.directory(root)
     assert supervise.processes(home) == []
     assert not home.exists()
