@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tocsin.context import RunContext
+from tocsin.errors import NotFound
 from tocsin.model.events import WorkCounted
 from tocsin.model.system import Conservation, LogCount
 from tocsin.target import aws_errors
@@ -55,10 +56,17 @@ def _count(ctx: RunContext, rule: str, conservation: Conservation, since: float,
 
 def _keys(ctx: RunContext, sources: Iterable[LogCount], since: float) -> Iterator[str]:
     for source in sources:
-        for message in _log_lines(ctx, source, since):
+        for message in _lines_so_far(ctx, source, since):
             line = _json_line(message)
             if line.get("event") == source.event and line.get(source.key) is not None:
                 yield str(line[source.key])
+
+
+def _lines_so_far(ctx: RunContext, source: LogCount, since: float) -> Iterator[str]:
+    try:
+        yield from _log_lines(ctx, source, since)
+    except NotFound:
+        return  # the log group of a function is made by its first invocation: nothing was accepted or processed
 
 
 def _log_lines(ctx: RunContext, source: LogCount, since: float) -> Iterator[str]:

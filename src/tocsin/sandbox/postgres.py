@@ -223,7 +223,8 @@ class PostgresServer:
         while process.returncode is None and asyncio.get_running_loop().time() < deadline:
             with contextlib.suppress(OSError):
                 lines = pid_file.read_text().splitlines()
-                if lines[0] == str(process.pid) and lines[-1].strip() == "ready":
+                # The server makes the file first and fills it later.
+                if lines and lines[0] == str(process.pid) and lines[-1].strip() == "ready":
                     return True
             await asyncio.sleep(0.01)
         return False

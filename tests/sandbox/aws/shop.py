@@ -234,6 +234,10 @@ class Shop:
         return {**answer, "Payload": json.load(answer["Payload"])}
 
     def logged(self, function: str, pattern: str) -> list[str]:
-        pages = self.client("logs").get_paginator("filter_log_events")
+        logs = self.client("logs")
+        pages = logs.get_paginator("filter_log_events")
         found = pages.paginate(logGroupName=f"/aws/lambda/{function}", filterPattern=f'"{pattern}"')
-        return [event["message"] for page in found for event in page["events"]]
+        try:
+            return [event["message"] for page in found for event in page["events"]]
+        except logs.exceptions.ResourceNotFoundException:
+            return []  # the log group is made by the first invocation
