@@ -16,7 +16,7 @@ A message says what was expected, what was found (file and line where there is o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -94,10 +94,10 @@ def near_match(name: str, known: Iterable[str]) -> str:
     return f"Known: {', '.join(names)}." if names else "None is known."
 
 
-# GNU-like precedence of several drills' exit codes: the loudest problem wins.
+# Of several drills' exit codes the first in this order is the run's: the loudest problem wins.
 EXIT_PRECEDENCE = (5, 2, 4, 1, 3, 0)
 
 
-def worst_exit(codes: Iterable[int], key: Callable[[int], int] = EXIT_PRECEDENCE.index) -> int:
+def worst_exit(codes: Iterable[int]) -> int:
     """Of several exit codes, the one to leave with; 3 (unknown) when there is none at all."""
-    return min(codes, key=key, default=3)
+    return min(codes, key=EXIT_PRECEDENCE.index, default=3)

@@ -194,6 +194,4 @@ class LiveView:
 
 
 def _error_share(second: LoadSecond) -> float:
-    total = sum(second.statuses.values())
-    bad = sum(count for status, count in second.statuses.items() if status == "error" or status.startswith("5"))
-    return bad / total if total else 1.0
+    return second.failed / second.answered if second.answered else 1.0

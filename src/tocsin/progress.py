@@ -46,7 +46,6 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lock = threading.Lock()
-        self._live: Live | None = None
         self._scale = 1.0
         self._drill_at = time.time()
         self._act = "starting"
@@ -176,8 +175,7 @@ class Progress:
 
 
 def _rates(second: LoadSecond) -> Text:
-    total = sum(second.statuses.values())
-    bad = sum(count for status, count in second.statuses.items() if status == "error" or status.startswith("5"))
+    total, bad = second.answered, second.failed
     text = Text(f" {total}/{second.offered} req/s", style="")
     share = 100 * bad / total if total else 0.0
     text.append(f"  {share:.0f}% errors", style="red" if bad else "dim")

@@ -43,7 +43,6 @@ class AlarmWatcher(ThreadActor):
         self._told: set[tuple[str, float]] = set()
         self._pager = Pager(ctx, self._names) if ctx.system.notifications else None
         self._interval = max(ctx.wall(_POLL_PRODUCTION_S), _POLL_WALL_S)
-        self._polls = 0
 
     def look(self) -> None:
         """Read and record every alarm once, before the watching starts.
@@ -98,7 +97,6 @@ class AlarmWatcher(ThreadActor):
                 self._read_history(alarm_name)
         if self._pager is not None:
             self._pager.read()
-        self._polls += 1
         self._history.record(AlarmsPolled(at=self._ctx.now(), polls=1, states=states))
 
     def _read_history(self, alarm_name: str) -> None:

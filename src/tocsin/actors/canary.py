@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Mapping
 
 from tocsin.actors.base import STOP_WITHIN_S
+from tocsin.actors.work import json_line
 from tocsin.canary import Canary, Surroundings, load_canaries, run_canary
 from tocsin.context import RunContext
 from tocsin.errors import TargetError
@@ -140,9 +140,5 @@ class CloudWatchLogs:
 
 
 def _matches(message: str, fields: Mapping[str, str]) -> bool:
-    start = message.find("{")
-    try:
-        line = json.loads(message[start:]) if start >= 0 else {}
-    except ValueError:
-        return False
-    return isinstance(line, dict) and all(str(line.get(name)) == value for name, value in fields.items())
+    line = json_line(message)
+    return all(str(line.get(name)) == value for name, value in fields.items())

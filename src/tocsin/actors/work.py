@@ -57,7 +57,7 @@ def _count(ctx: RunContext, rule: str, conservation: Conservation, since: float,
 def _keys(ctx: RunContext, sources: Iterable[LogCount], since: float) -> Iterator[str]:
     for source in sources:
         for message in _lines_so_far(ctx, source, since):
-            line = _json_line(message)
+            line = json_line(message)
             if line.get("event") == source.event and line.get(source.key) is not None:
                 yield str(line[source.key])
 
@@ -83,7 +83,8 @@ def _log_lines(ctx: RunContext, source: LogCount, since: float) -> Iterator[str]
                 yield event["message"]
 
 
-def _json_line(message: str) -> dict[str, Any]:
+def json_line(message: str) -> dict[str, Any]:
+    """The JSON object of a log line; empty when it holds none."""
     # Lambda may put its own prefix (time, request id, level) before the line.
     start = message.find("{")
     try:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from tocsin.checkers.answers import Answer, NotObserved, Question
 from tocsin.checkers.timeline import Timeline
-from tocsin.model.events import Act, LoadSecond
+from tocsin.model.events import Act, LoadSecond, is_error
 from tocsin.model.experiment import LoadPlan
 from tocsin.model.verdict import Judgement, Reason
 
@@ -105,11 +105,6 @@ def check_answers(timeline: Timeline) -> Iterator[Answer]:
         yield question.passed(
             f"{total} answers, {share:.1%} documented degraded ones, {bad:.1%} undocumented", **figures
         )
-
-
-def is_error(status: str) -> bool:
-    """A server error, or no answer at all."""
-    return status == "error" or status.startswith("5")
 
 
 def count_statuses(seconds: Iterable[LoadSecond]) -> Counter[str]:

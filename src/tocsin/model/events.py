@@ -171,6 +171,11 @@ class AlarmsPolled(Model):
     states: dict[str, AlarmState]
 
 
+def is_error(status: str) -> bool:
+    """Whether a key of `LoadSecond.statuses` stands for no service: 5xx, or no answer."""
+    return status == "error" or status.startswith("5")
+
+
 class LoadSecond(Model):
     """One wall second of load, keyed by the intended start of its requests."""
 
@@ -183,6 +188,16 @@ class LoadSecond(Model):
     latency_ms: dict[str, float] = Field(description="p50, p95, p99, max and sum, from the intended start")
     lag_ms: float = Field(description="largest delay between intended and real send in this second")
     by_name: dict[str, dict[str, int]] = Field(default_factory=dict, description="operation -> status -> count")
+
+    @property
+    def answered(self) -> int:
+        """Requests with a result, `error` included."""
+        return sum(self.statuses.values())
+
+    @property
+    def failed(self) -> int:
+        """Answers that are no service: 5xx, or none at all."""
+        return sum(count for status, count in self.statuses.items() if is_error(status))
 
 
 class CanaryStep(Model):
