@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from tocsin import __version__
 from tocsin.errors import TocsinError
 
 P = ParamSpec("P")
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -48,7 +51,12 @@ def _one_message(command: Callable[P, int | None]) -> Callable[P, None]:
             sys.exit(4)
         except BrokenPipeError:
             raise  # whoever read our output has seen enough: click ends quietly
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                click.echo(
+                    f"tocsin: expected to write {error.filename or 'a report'}, found: {error.strerror}", err=True
+                )
+                sys.exit(3)
             # Not 1: a bug of ours says nothing about the system under test.
             traceback.print_exc()
             click.echo(

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tocsin.errors import Interrupted
+from tocsin.errors import Refused
 from tocsin.history import History
 from tocsin.model.experiment import Experiment
 from tocsin.model.system import System
@@ -15,17 +15,22 @@ from tocsin.target import Target
 
 
 class StopRequest:
-    """Set by a signal handler, looked at wherever the drill waits."""
+    """Set by a signal handler or by a guard that keeps watching; looked at wherever the drill waits."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self.signal_name: str | None = None
+        self._reason: Refused | None = None
 
-    def set(self, signal_name: str) -> None:
+    def ask(self, reason: Refused) -> None:
         """Ask for the end; the first reason given is kept."""
-        if self.signal_name is None:
-            self.signal_name = signal_name
+        if self._reason is None:
+            self._reason = reason
         self._event.set()
+
+    @property
+    def reason(self) -> Refused | None:
+        """Why the end was asked for; None while it was not."""
+        return self._reason
 
     def is_set(self) -> bool:
         """Whether the end was asked for."""
@@ -35,10 +40,11 @@ class StopRequest:
         """Wait, and end at once when asked to.
 
         Raises:
-            Interrupted: the end was asked for before or during the wait.
+            Refused: the end was asked for before or during the wait; Interrupted when a signal did it.
         """
         if self._event.wait(max(0.0, wall_s)):
-            raise Interrupted(self.signal_name or "a stop request")
+            assert self._reason is not None
+            raise self._reason
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tocsin.actors.injector import Injector
 from tocsin.actors.load import LoadActor
 from tocsin.actors.work import count_work
 from tocsin.context import RunContext
-from tocsin.errors import Interrupted, Refused, TargetError, TocsinError
+from tocsin.errors import LedgerError, Refused, TargetError, TocsinError
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.ledger import Ledger
 from tocsin.live import LiveView
@@ -95,6 +95,8 @@ class _Drill:
         with self._act(Act.FAULT):
             if not self._injector.run_method():
                 self._ctx.stop.wait(0)
+                if self._faults.refusal is not None:
+                    raise self._faults.refusal
                 return
             if FaultStage.NO_EFFECT in self._faults.stages.values():
                 return
@@ -123,9 +125,7 @@ class _Drill:
         # A stop request is answered; from here on nothing may be cut short.
         self._undo_rest()
         self._stop(*self._started, self._contract)
-        left = self._ledger.entries(only_open=True, drill=self._ctx.drill)
-        entries = tuple(f"{e.id} {e.fault} on {e.resource} ({e.state.value})" for e in left)
-        self._ctx.history.record(ResidueChecked(at=self._ctx.now(), open_entries=entries))
+        self._ctx.history.record(ResidueChecked(at=self._ctx.now(), open_entries=self._residue()))
         self._injector.write_journal(self._ctx.directory / "journal.json")
         self._ctx.history.record(DrillEnded(at=self._ctx.now()))
 
@@ -137,8 +137,8 @@ class _Drill:
         note = None
         try:
             yield
-        except Interrupted as interruption:
-            note = str(interruption)
+        except Refused as refusal:
+            note = str(refusal)
             raise
         finally:
             self._ctx.history.record(ActEnded(at=self._ctx.now(), act=act, note=note))
@@ -151,6 +151,13 @@ class _Drill:
     def _undo_rest(self) -> None:
         """What the experiment's rollbacks did not undo; nothing when they undid everything."""
         self._faults.undo_all()
+
+    def _residue(self) -> tuple[str, ...]:
+        try:
+            left = self._ledger.entries(only_open=True, drill=self._ctx.drill)
+        except LedgerError as error:
+            return (str(error),)
+        return tuple(f"{e.id} {e.fault} on {e.resource} ({e.state.value})" for e in left)
 
     def _run_contract(self, act: Act) -> None:
         if self._contract is not None:

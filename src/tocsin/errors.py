@@ -5,10 +5,12 @@
     ├── Refused              a guard said no, or somebody stopped the drill          exit 4
     │   └── Interrupted      SIGINT, SIGTERM or SIGHUP arrived                       exit 4
     ├── TargetError          the account or sandbox did not answer as it should      exit 3
-    │   └── NotFound         a resource that the system file names is not there      exit 3
+    │   ├── NotFound         a resource that the system file names is not there      exit 3
+    │   └── Unavailable      throttled, timed out, 5xx, credentials expired: try again  exit 3
     ├── ActorError           load, contract or canary could not do its work          exit 3
     ├── ResidueLeft          a fault could not be undone, or not be seen undone      exit 5
     ├── LedgerError          the ledger cannot be read or written                    exit 4
+    ├── HistoryError         the history cannot be written                          exit 3
     └── SandboxError         the embedded sandbox could not be started or stopped    exit 3
 
 A message says what was expected, what was found (file and line where there is one) and the next move.
@@ -65,6 +67,10 @@ class NotFound(TargetError):
     """A resource named in a system file or an experiment does not exist in the target."""
 
 
+class Unavailable(TargetError):
+    """AWS throttled, timed out, failed by itself, or the credentials expired: the same call may succeed later."""
+
+
 class ActorError(TocsinError):
     """Load, contract test or canary could not do its work: never a statement about the system under test."""
 
@@ -79,6 +85,10 @@ class LedgerError(TocsinError):
     """The ledger cannot be read or written: no fault may be injected."""
 
     exit_code = 4
+
+
+class HistoryError(TocsinError):
+    """The history cannot be written: what is not recorded cannot be judged, so the drill ends and undoes."""
 
 
 class SandboxError(TocsinError):

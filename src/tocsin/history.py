@@ -9,7 +9,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from tocsin.errors import InvalidInput
+from tocsin.errors import HistoryError, InvalidInput
 from tocsin.model.events import EVENT, Event
 
 
@@ -38,13 +38,22 @@ class History:
         self._listeners.append(listener)
 
     def record(self, event: Event) -> None:
-        """Append one event and flush it."""
+        """Append one event and flush it.
+
+        Raises:
+            HistoryError: the disk is full, or the file cannot be written.
+        """
         line = EVENT.dump_json(event, by_alias=True, exclude_defaults=False).decode()
         with self._lock:
             if self._file.closed:
                 return
-            self._file.write(line + "\n")
-            self._file.flush()
+            try:
+                self._file.write(line + "\n")
+                self._file.flush()
+            except OSError as error:
+                raise HistoryError(
+                    f"expected to write the history {self.path}, found: {error}. Mend the disk, then drill again."
+                ) from error
         for listener in self._listeners:
             listener(event)
 

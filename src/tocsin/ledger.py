@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS entries (
     state      TEXT NOT NULL,
     detail     TEXT NOT NULL DEFAULT '',
     created_at REAL NOT NULL,
-    updated_at REAL NOT NULL
+    updated_at REAL NOT NULL,
+    expires_at REAL
 )
 """
 
@@ -62,6 +63,8 @@ class Entry(Model):
     detail: str = ""
     created_at: float
     updated_at: float
+    expires_at: float | None = None
+    """Epoch seconds at which AWS itself ends the fault; None when only an undo does."""
 
     @property
     def open(self) -> bool:
@@ -85,8 +88,22 @@ class Ledger:
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
+            self._add_missing_columns()
 
-    def intend(self, drill: str, fault: str, resource: str, arguments: Model, prior: Model) -> Entry:
+    def _add_missing_columns(self) -> None:
+        """A ledger of an older Tocsin may hold open entries: it is brought up to date, never replaced."""
+        if "expires_at" not in {row["name"] for row in self._db.execute("PRAGMA table_info(entries)")}:
+            self._db.execute("ALTER TABLE entries ADD COLUMN expires_at REAL")
+
+    def intend(
+        self,
+        drill: str,
+        fault: str,
+        resource: str,
+        arguments: Model,
+        prior: Model,
+        expires_at: float | None = None,
+    ) -> Entry:
         """Write down what is about to happen and what was there before. Synced to disk when it returns."""
         now = time.time()
         entry = Entry(
@@ -100,6 +117,7 @@ class Ledger:
             state=EntryState.INTENDED,
             created_at=now,
             updated_at=now,
+            expires_at=expires_at,
         )
         row = entry.model_dump(mode="json")
         row["arguments"], row["prior"] = json.dumps(row["arguments"]), json.dumps(row["prior"])

@@ -8,7 +8,7 @@ from tocsin.actors.canary import CanaryActor
 from tocsin.actors.injector import Injector
 from tocsin.alarms.deploy import describe_alarms
 from tocsin.context import RunContext
-from tocsin.errors import Interrupted, Refused, TocsinError
+from tocsin.errors import Refused, TocsinError
 from tocsin.ledger import Ledger
 from tocsin.model.events import Act, GuardChecked
 from tocsin.target import aws_errors
@@ -21,8 +21,7 @@ def run_preflight(ctx: RunContext, ledger: Ledger, injector: Injector, canaries:
     """Ask every guard, in an order in which the cheap and the decisive come first.
 
     Raises:
-        Refused: the first guard that says no, or that cannot be evaluated.
-        Interrupted: the end was asked for.
+        Refused: the first guard that says no, or that cannot be evaluated; or the end was asked for.
     """
     guards: list[tuple[str, Callable[[], str]]] = [
         ("identity", lambda: _identity(ctx)),
@@ -40,9 +39,9 @@ def run_preflight(ctx: RunContext, ledger: Ledger, injector: Injector, canaries:
 def _ask(ctx: RunContext, name: str, guard: Callable[[], str]) -> None:
     try:
         detail = guard()
-    except Interrupted:
-        raise
     except TocsinError as error:
+        if error is ctx.stop.reason:
+            raise
         ctx.history.record(GuardChecked(at=ctx.now(), guard=name, ok=False, detail=str(error)))
         raise Refused(name, f"{error} Nothing was injected.") from error
     ctx.history.record(GuardChecked(at=ctx.now(), guard=name, ok=True, detail=detail))

@@ -219,7 +219,7 @@ class ExperimentItem(TocsinItem):
         report = out / self.path.stem / "report.html"
         self.user_properties.append(("report", str(report)))
         if options.stop.is_set():
-            pytest.exit(f"stopped by {options.stop.signal_name}; the fault is undone, see {report}")
+            pytest.exit(f"{options.stop.reason}; the fault is undone, see {report}")
         verdict = run.drills[0]
         if verdict.exit_code:
             raise NotPassed("\n".join([*_complaints(verdict), f"report: {report}"]))

@@ -19,7 +19,16 @@ from tocsin.actors.injector import quiet_chaos_toolkit
 from tocsin.checkers import judge
 from tocsin.context import RunContext, StopRequest
 from tocsin.drill import run_drill
-from tocsin.errors import InvalidInput, Refused, SandboxError, TocsinError, worst_exit
+from tocsin.errors import (
+    HistoryError,
+    Interrupted,
+    InvalidInput,
+    Refused,
+    ResidueLeft,
+    SandboxError,
+    TocsinError,
+    worst_exit,
+)
 from tocsin.history import History, read_history
 from tocsin.ledger import Ledger
 from tocsin.loader import find_experiments
@@ -210,10 +219,19 @@ def _drill(
     try:
         with ledger.lock(drill):
             run_drill(ctx, plan.loaded.raw, ledger)
+    except HistoryError as error:
+        raise _louder(error, ledger, drill) from error
     except TocsinError as error:
         _stopped(history, error)
     finally:
         ledger.close()
+
+
+def _louder(error: HistoryError, ledger: Ledger, drill: str) -> TocsinError:
+    """Without a history there is no verdict: what is left broken must be said here."""
+    left = ledger.entries(only_open=True, drill=drill)
+    names = ", ".join(f"{entry.fault} on {entry.resource}" for entry in left)
+    return ResidueLeft(f"{error} Still in place: {names}. Call `tocsin recover`.") if left else error
 
 
 def _stopped(history: History, error: TocsinError) -> None:
@@ -300,7 +318,7 @@ def signals_to(stop: StopRequest) -> Iterator[None]:
     """
 
     def ask(number: int, frame: FrameType | None) -> None:
-        stop.set(signal.Signals(number).name)
+        stop.ask(Interrupted(signal.Signals(number).name))
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, ask) for number in numbers}

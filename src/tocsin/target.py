@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,19 +11,51 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError, WaiterError
 from botocore.parsers import ResponseParserError
 
-from tocsin.errors import NotFound, TargetError
+from tocsin.errors import NotFound, TargetError, Unavailable
 
 _NOT_FOUND = ("NotFound", "NonExistent", "DoesNotExist", "NoSuch")
+_LATER = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestExpired",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ResourceConflictException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+"""Error codes after which the same call may succeed: those that botocore's standard mode retries
+(https://boto3.amazonaws.com/v1/documentation/api/latest/guide/retries.html), expired credentials, which whoever owns
+them renews, and Lambda's conflict with an update that is still going on."""
 
 
 @dataclass(frozen=True)
 class Target:
     """An AWS-compatible API and the speed of its clock.
 
-    `scale` is 1 on a real account; in the sandbox, production durations are divided by it.
+    `scale` is 1 on a real account; in the sandbox, production durations are divided by it. `timeout_s` is how long one
+    call may take, in wall seconds.
     """
 
     name: str
@@ -32,6 +64,7 @@ class Target:
     account: str | None = None
     profile: str | None = None
     scale: float = 1.0
+    timeout_s: float = 20.0
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
 
@@ -59,11 +92,19 @@ class Target:
                 self._clients[service] = self._make_client(service)
             return self._clients[service]
 
+    def renew(self) -> None:
+        """Forget all clients and credentials: the next client reads them again from where they come from."""
+        with self._making:
+            self._clients.clear()
+            self.__dict__.pop("session", None)
+
     def _make_client(self, service: str) -> Any:
         return self.session.client(
             service,
             endpoint_url=self.endpoint_url,
-            config=Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 3}),
+            config=Config(
+                connect_timeout=5, read_timeout=self.timeout_s, retries={"mode": "standard", "max_attempts": 3}
+            ),
         )
 
 
@@ -73,14 +114,23 @@ def aws_errors(doing: str) -> Iterator[None]:
 
     Raises:
         NotFound: the resource does not exist.
-        TargetError: any other answer, or none.
+        Unavailable: throttled, timed out, 5xx or expired credentials; the same call may succeed later.
+        TargetError: any other answer.
     """
     try:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         message = error.response.get("Error", {}).get("Message", "")
-        kind = NotFound if any(mark in code for mark in _NOT_FOUND) else TargetError
-        raise kind(f"{doing}: AWS answered {code}: {message}") from error
-    except (BotoCoreError, ResponseParserError) as error:
+        raise _kind(code, error.response)(f"{doing}: AWS answered {code}: {message}") from error
+    except (HTTPClientError, CredentialRetrievalError, WaiterError, ResponseParserError) as error:
+        raise Unavailable(f"{doing}: {error}") from error
+    except BotoCoreError as error:
         raise TargetError(f"{doing}: {error}") from error
+
+
+def _kind(code: str, response: Mapping[str, Any]) -> type[TargetError]:
+    if any(mark in code for mark in _NOT_FOUND):
+        return NotFound
+    failed_by_itself = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
+    return Unavailable if code in _LATER or failed_by_itself else TargetError

@@ -117,7 +117,7 @@ def test_a_stopped_drill_does_not_wait_for_it(stage: Stage) -> None:
     context = stage.context()
     actor = ContractActor(context)
     actor.start_act(Act.BASELINE)
-    context.stop.set("SIGINT")
+    context.stop.ask(Interrupted("SIGINT"))
     with pytest.raises(Interrupted):
         actor.wait(Act.BASELINE, PATIENCE_S)
     actor.stop()

@@ -41,6 +41,9 @@ class FileFault(Fault[Settings]):
     def resource(self) -> str:
         return "settings"
 
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        return (self.path,)
+
     def observe(self, aws: Aws, prior: Settings | None) -> Settings:
         return Settings.model_validate_json(Path(self.path).read_text())
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import time
 import urllib.request
 import zipfile
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,6 +31,45 @@ def _wait_updated(aws: Aws, function: str) -> None:
         client.get_waiter("function_updated_v2").wait(
             FunctionName=function, WaiterConfig={"Delay": delay, "MaxAttempts": attempts}
         )
+
+
+def _versions(aws: Aws, function: str) -> list[dict[str, Any]]:
+    """The published versions of a function, without $LATEST."""
+    with aws_errors(f"listing the versions of {function}"):
+        pages = aws.client("lambda").get_paginator("list_versions_by_function").paginate(FunctionName=function)
+        return [version for page in pages for version in page["Versions"] if version["Version"] != "$LATEST"]
+
+
+def _own_version(aws: Aws, function: str) -> str | None:
+    """Number of the version that this ledger entry published, told by its description."""
+    own = (v["Version"] for v in _versions(aws, function) if v.get("Description") == _mark(aws))
+    return next(own, None)
+
+
+def _publish_own(aws: Aws, function: str) -> str:
+    """Publish $LATEST under the entry's name, and wait until a list shows it: the undo must find it there."""
+    with aws_errors(f"publishing a version of {function}"):
+        aws.client("lambda").publish_version(FunctionName=function, Description=_mark(aws))
+    deadline = time.monotonic() + max(2.0, _UPDATE_WITHIN_S / aws.target.scale)
+    while (version := _own_version(aws, function)) is None:
+        if time.monotonic() > deadline:
+            raise TargetError(
+                f"expected the version just published of {function} to be listed, found it is not; nothing is broken"
+            )
+        time.sleep(0.2)
+    return version
+
+
+def _delete_own(aws: Aws, function: str) -> None:
+    """Delete the version that this entry published; with a qualifier, DeleteFunction deletes nothing else."""
+    version = _own_version(aws, function)
+    if version is not None:
+        with aws_errors(f"deleting our version {version} of {function}"):
+            aws.client("lambda").delete_function(FunctionName=function, Qualifier=version)
+
+
+def _mark(aws: Aws) -> str:
+    return f"tocsin {aws.entry}"
 
 
 # --- reserved concurrency -----------------------------------------------------------------------------------
@@ -69,6 +109,9 @@ class LambdaReservedConcurrency(Fault[ConcurrencyState]):
     @property
     def resource(self) -> str:
         return f"concurrency of Lambda {self.function}"
+
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        return (aws.arn("lambda", f"function:{self.function}"),)
 
     def observe(self, aws: Aws, prior: ConcurrencyState | None) -> ConcurrencyState:
         client = aws.client("lambda")
@@ -118,8 +161,8 @@ class LambdaReservedConcurrency(Fault[ConcurrencyState]):
 class EnvironmentState(State):
     """The environment of $LATEST, told by comparison with a published version: values stay in AWS."""
 
-    version: str = Field(description="published version that holds the prior environment")
-    variable: Literal["as_version", "broken", "other"]
+    version: str | None = Field(description="published version that holds the prior environment; None: ours will")
+    variable: Literal["as_before", "broken", "other"]
     others_differ: tuple[str, ...] = Field(
         default=(), description="names of other variables that differ from the version"
     )
@@ -130,7 +173,8 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
 
     The prior environment is remembered by a published version, never by value: a version's environment is locked
     (https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html). The newest version with the same
-    environment is taken; only a function that has none gets one more, which stays and serves nothing.
+    environment is taken; a function that has none gets one of ours, which serves nothing and is deleted after the
+    undo was verified.
     """
 
     kind: ClassVar[str] = "lambda_environment_credential"
@@ -142,6 +186,7 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
         "lambda:UpdateFunctionConfiguration",
         "lambda:ListVersionsByFunction",
         "lambda:PublishVersion",
+        "lambda:DeleteFunction",
     )
 
     function: str = Field(description="name of the function")
@@ -151,17 +196,20 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
     def resource(self) -> str:
         return f"environment variable {self.variable} of Lambda {self.function}"
 
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        return (aws.arn("lambda", f"function:{self.function}"),)
+
     def observe(self, aws: Aws, prior: EnvironmentState | None) -> EnvironmentState:
-        version = self._remember(aws) if prior is None else prior.version
+        if prior is None:
+            return self._look_first(aws)
+        version = prior.version or _own_version(aws, self.function)
+        if version is None:
+            # Ours is published before anything is broken and deleted after everything is seen restored.
+            return prior
         before, now = self._environment(aws, version), self._environment(aws, None)
-        if self.variable not in before:
-            raise NotFound(
-                f"expected {self.function} to have the environment variable {self.variable}, found "
-                f"{', '.join(sorted(before)) or 'none'}"
-            )
         others = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         return EnvironmentState(
-            version=version,
+            version=prior.version,
             variable=self._compare(before[self.variable], now.get(self.variable)),
             others_differ=tuple(name for name in others if name != self.variable),
         )
@@ -170,34 +218,35 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
         return prior.model_copy(update={"variable": "broken"})
 
     def inject(self, aws: Aws, prior: EnvironmentState) -> None:
-        variables = self._environment(aws, prior.version)
+        version = prior.version or _publish_own(aws, self.function)
+        variables = self._environment(aws, version)
         self._update(aws, {**variables, self.variable: _wrong(variables[self.variable])})
 
     def undo(self, aws: Aws, prior: EnvironmentState) -> None:
-        self._update(aws, self._environment(aws, prior.version))
+        version = prior.version or _own_version(aws, self.function)
+        if version is not None:
+            self._update(aws, self._environment(aws, version))
 
-    def _compare(self, before: str, now: str | None) -> Literal["as_version", "broken", "other"]:
-        if now == before:
-            return "as_version"
-        return "broken" if now == _wrong(before) else "other"
+    def forget(self, aws: Aws, prior: EnvironmentState) -> None:
+        if prior.version is None:
+            _delete_own(aws, self.function)
 
-    def _remember(self, aws: Aws) -> str:
-        """Number of a version with the present environment."""
+    def _look_first(self, aws: Aws) -> EnvironmentState:
+        """Which version has the present environment; the newest few are looked at."""
         now = self._environment(aws, None)
-        with aws_errors(f"listing the versions of {self.function}"):
-            pages = aws.client("lambda").get_paginator("list_versions_by_function").paginate(FunctionName=self.function)
-            numbers = [int(v["Version"]) for page in pages for v in page["Versions"] if v["Version"] != "$LATEST"]
-        for number in sorted(numbers, reverse=True)[:_VERSIONS_LOOKED_AT]:
-            if self._environment(aws, str(number)) == now:
-                return str(number)
-        return self._publish(aws)
-
-    def _publish(self, aws: Aws) -> str:
-        with aws_errors(f"publishing a version of {self.function} to remember its environment"):
-            answer = aws.client("lambda").publish_version(
-                FunctionName=self.function, Description="environment remembered by tocsin"
+        if self.variable not in now:
+            raise NotFound(
+                f"expected {self.function} to have the environment variable {self.variable}, found "
+                f"{', '.join(sorted(now)) or 'none'}"
             )
-        return str(answer["Version"])
+        numbers = sorted((int(version["Version"]) for version in _versions(aws, self.function)), reverse=True)
+        same = (str(n) for n in numbers[:_VERSIONS_LOOKED_AT] if self._environment(aws, str(n)) == now)
+        return EnvironmentState(version=next(same, None), variable="as_before")
+
+    def _compare(self, before: str, now: str | None) -> Literal["as_before", "broken", "other"]:
+        if now == before:
+            return "as_before"
+        return "broken" if now == _wrong(before) else "other"
 
     def _environment(self, aws: Aws, version: str | None) -> dict[str, str]:
         """In memory only: never logged, never written."""
@@ -254,6 +303,9 @@ class LambdaEventSourceDisabled(Fault[MappingState]):
     def resource(self) -> str:
         return f"event source mapping {self.queue} -> {self.function}"
 
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        return (aws.arn("lambda", f"function:{self.function}"),)
+
     def observe(self, aws: Aws, prior: MappingState | None) -> MappingState:
         uuid = self._find(aws) if prior is None else prior.uuid
         with aws_errors(f"reading the {self.resource}"):
@@ -295,13 +347,14 @@ class ReleaseState(State):
     alias_version: str = Field(description="number of the version served before; `bad` when ours is served")
     alias_weights: dict[str, float] = Field(default_factory=dict)
     latest_sha256: str = Field(description="CodeSha256 of $LATEST; `bad` when it is ours")
+    latest_version: str = Field(description="number of a version that holds the code that $LATEST had")
 
 
 class LambdaBadRelease(Fault[ReleaseState]):
     """Release a version that answers every request with one status: new code, new version, alias moved.
 
-    The undo is the documented rollback: the alias goes back to the version it served, and `$LATEST` gets that
-    version's code again. The bad version stays published and serves nothing.
+    The undo is the documented rollback: the alias goes back to the version it served, and `$LATEST` gets its code
+    again from a version that holds it. The bad version is deleted after that was verified.
     https://docs.aws.amazon.com/lambda/latest/dg/configuration-aliases.html
     """
 
@@ -316,6 +369,8 @@ class LambdaBadRelease(Fault[ReleaseState]):
         "lambda:UpdateFunctionCode",
         "lambda:PublishVersion",
         "lambda:UpdateAlias",
+        "lambda:ListVersionsByFunction",
+        "lambda:DeleteFunction",
     )
 
     function: str = Field(description="name of the function")
@@ -325,6 +380,9 @@ class LambdaBadRelease(Fault[ReleaseState]):
     @property
     def resource(self) -> str:
         return f"release of Lambda {self.function}:{self.alias}"
+
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        return (aws.arn("lambda", f"function:{self.function}"),)
 
     def observe(self, aws: Aws, prior: ReleaseState | None) -> ReleaseState:
         client = aws.client("lambda")
@@ -337,10 +395,21 @@ class LambdaBadRelease(Fault[ReleaseState]):
             alias_version="bad" if serving["CodeSha256"] == bad else alias["FunctionVersion"],
             alias_weights=(alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights", {}),
             latest_sha256="bad" if latest["CodeSha256"] == bad else latest["CodeSha256"],
+            latest_version=self._holding(aws, latest["CodeSha256"]) if prior is None else prior.latest_version,
         )
 
+    def _holding(self, aws: Aws, sha256: str) -> str:
+        """The newest version with that code: without one, $LATEST could not be restored."""
+        numbers = [int(v["Version"]) for v in _versions(aws, self.function) if v["CodeSha256"] == sha256]
+        if not numbers:
+            raise TargetError(
+                f"expected a published version of {self.function} with the code of $LATEST, to restore it from, found "
+                "none. Publish one (lambda:PublishVersion), then drill again."
+            )
+        return str(max(numbers))
+
     def broken(self, prior: ReleaseState) -> ReleaseState:
-        return ReleaseState(alias_version="bad", alias_weights={}, latest_sha256="bad")
+        return prior.model_copy(update={"alias_version": "bad", "alias_weights": {}, "latest_sha256": "bad"})
 
     def inject(self, aws: Aws, prior: ReleaseState) -> None:
         client = aws.client("lambda")
@@ -349,15 +418,18 @@ class LambdaBadRelease(Fault[ReleaseState]):
             code = self._bad_code(latest["Handler"], latest["Runtime"])
             client.update_function_code(FunctionName=self.function, ZipFile=code)
         _wait_updated(aws, self.function)
+        version = _publish_own(aws, self.function)
         with aws_errors(f"releasing a bad version of {self.function}"):
-            version = client.publish_version(FunctionName=self.function, Description=f"tocsin {aws.entry}")
-            self._point_alias(aws, version["Version"], {})
+            self._point_alias(aws, version, {})
 
     def undo(self, aws: Aws, prior: ReleaseState) -> None:
         with aws_errors(f"rolling back the {self.resource}"):
             self._point_alias(aws, prior.alias_version, prior.alias_weights)
             self._restore_latest(aws, prior)
         _wait_updated(aws, self.function)
+
+    def forget(self, aws: Aws, prior: ReleaseState) -> None:
+        _delete_own(aws, self.function)
 
     def _point_alias(self, aws: Aws, version: str, weights: dict[str, float]) -> None:
         aws.client("lambda").update_alias(
@@ -371,12 +443,7 @@ class LambdaBadRelease(Fault[ReleaseState]):
         client = aws.client("lambda")
         if client.get_function_configuration(FunctionName=self.function)["CodeSha256"] == prior.latest_sha256:
             return
-        source = client.get_function(FunctionName=self.function, Qualifier=prior.alias_version)
-        if source["Configuration"]["CodeSha256"] != prior.latest_sha256:
-            raise TargetError(
-                f"expected version {prior.alias_version} of {self.function} to hold the code that $LATEST had, found "
-                "different code: deploy $LATEST again from its source. The alias is rolled back."
-            )
+        source = client.get_function(FunctionName=self.function, Qualifier=prior.latest_version)
         client.update_function_code(FunctionName=self.function, ZipFile=_download(source["Code"]["Location"]))
 
     def _bad_code(self, handler: str, runtime: str) -> bytes:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from tocsin.model.base import Model
 from tocsin.target import Target
@@ -35,10 +35,28 @@ class Aws:
 
     target: Target
     entry: str
+    expires_at: float | None = None
+    """Epoch seconds at which a self-expiring fault ends by itself."""
 
     def client(self, service: str) -> Any:
         """A boto3 client of the target."""
         return self.target.client(service)
+
+    def arn(self, service: str, resource: str) -> str:
+        """ARN of a resource in the target's account and region, whose name is all there is to know."""
+        partition = self.target.session.get_partition_for_region(self.target.region)
+        return f"arn:{partition}:{service}:{self.target.region}:{self.target.account}:{resource}"
+
+
+class ScheduledCall(Model):
+    """One call of the AWS SDK that EventBridge Scheduler can make: a universal target.
+
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
+    """
+
+    service: str = Field(description="service of the SDK in lower case: `lambda`, `rds`")
+    operation: str = Field(description="operation in camel case: `deleteFunctionConcurrency`")
+    request: dict[str, Any] = Field(description="its parameters; never a secret: a schedule can be read")
 
 
 class Fault(Model, ABC, Generic[StateT]):
@@ -61,11 +79,17 @@ class Fault(Model, ABC, Generic[StateT]):
     """IAM actions for remembering, injecting, seeing the effect, undoing and verifying."""
     effect_within_s: ClassVar[float] = 120.0
     """Production seconds after which the absence of an effect is a fact."""
+    expires: ClassVar[bool] = False
+    """Whether AWS ends it by itself at `Aws.expires_at`, also when nobody is left to undo it."""
 
     @property
     @abstractmethod
     def resource(self) -> str:
         """What is changed, as a person would name it."""
+
+    @abstractmethod
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        """ARNs of the resources that are changed: what must have opted in, and what counts for the blast radius."""
 
     @abstractmethod
     def observe(self, aws: Aws, prior: StateT | None) -> StateT:
@@ -82,6 +106,13 @@ class Fault(Model, ABC, Generic[StateT]):
     @abstractmethod
     def undo(self, aws: Aws, prior: StateT) -> None:
         """Put the prior state back. Called again after a crash: must be harmless when there is nothing to undo."""
+
+    def forget(self, aws: Aws, prior: StateT) -> None:
+        """Remove what the fault itself made, after the undo was verified. May be called again after a crash."""
+
+    def dead_man(self, aws: Aws, prior: StateT) -> ScheduledCall | None:
+        """The one call that ends the harm when nobody is left to undo it; None where no single call can."""
+        return None
 
 
 AnyFault = Fault[Any]

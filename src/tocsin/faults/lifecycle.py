@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tocsin.errors import ResidueLeft
+from tocsin.errors import HistoryError, LedgerError, Refused, ResidueLeft, Unavailable
 from tocsin.faults.base import AnyFault, Aws, State
 from tocsin.faults.registry import FAULTS
 from tocsin.ledger import Entry, EntryState, Ledger
@@ -16,17 +17,30 @@ from tocsin.target import Target
 _POLL_WALL_S = 0.1
 _UNDO_WALL_S = 20.0
 """Longest wall time to wait for an undo to be seen on a fast clock; on a real account `effect_within_s` rules."""
+_RETRY_AFTER_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+"""Production seconds between the attempts of an undo, two minutes in all; botocore's own retries come on top.
+https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
+"""
+_RETRY_WALL_S = 0.05
+"""No sooner than this on a fast clock."""
 
 
 def _no_record(event: Event) -> None:
     """Outside a drill nobody keeps a history."""
 
 
+def _permit_all(fault: AnyFault, aws: Aws) -> None:
+    """Without guards nothing is refused."""
+
+
 @dataclass
 class FaultLifecycle:
     """Faults of one drill on one target.
 
-    `record` receives a FaultChanged for every stage; `wait` sleeps in wall seconds and may raise Interrupted.
+    `record` receives a FaultChanged for every stage; `wait` sleeps in wall seconds and may raise Refused. `permit` is
+    asked right before a resource is changed, and raises Refused to forbid it; the refusal is kept in `refusal`, because
+    Chaos Toolkit turns every exception of an action into a failed activity. `expires_at` is when faults that AWS can
+    end by itself shall end.
     """
 
     target: Target
@@ -34,8 +48,12 @@ class FaultLifecycle:
     drill: str
     record: Callable[[Event], None] = _no_record
     wait: Callable[[float], None] = time.sleep
+    permit: Callable[[AnyFault, Aws], None] = _permit_all
+    expires_at: float | None = None
     registry: Mapping[str, type[AnyFault]] = field(default_factory=lambda: FAULTS)
     stages: dict[str, FaultStage] = field(default_factory=dict)
+    refusal: Refused | None = None
+    _written: list[Entry] = field(default_factory=list)
 
     def inject(self, fault: AnyFault) -> FaultStage:
         """Write the ledger, break the resource, and wait for evidence.
@@ -44,18 +62,30 @@ class FaultLifecycle:
             `EFFECTIVE`, or `NO_EFFECT` when the API was satisfied and nothing is different from before.
 
         Raises:
+            Refused: a guard forbids it, nothing was written and nothing was injected; or the wait for evidence was
+                cut short, and the entry stays open.
             LedgerError: nothing was written and nothing was injected.
             TargetError: AWS refused; the entry stays open until the undo is verified.
-            Interrupted: the wait for evidence was cut short; the entry stays open.
         """
-        prior = fault.observe(Aws(self.target, entry=""), None)
-        entry = self.ledger.intend(self.drill, fault.kind, fault.resource, fault, prior)
-        aws = Aws(self.target, entry.id)
+        expires_at = self.expires_at if fault.expires else None
+        looking = Aws(self.target, entry="", expires_at=expires_at)
+        prior = fault.observe(looking, None)
+        self._ask(fault, looking)
+        entry = self.ledger.intend(self.drill, fault.kind, fault.resource, fault, prior, expires_at)
+        self._written.append(entry)
+        aws = Aws(self.target, entry.id, expires_at)
         self._stage(entry, FaultStage.REQUESTED, f"{fault.resource}: {_describe(prior)}")
         fault.inject(aws, prior)
         self.ledger.advance(entry.id, EntryState.INJECTED)
         self._stage(entry, FaultStage.ACCEPTED)
         return self._await_effect(fault, entry, aws, prior)
+
+    def _ask(self, fault: AnyFault, aws: Aws) -> None:
+        try:
+            self.permit(fault, aws)
+        except Refused as refusal:
+            self.refusal = refusal
+            raise
 
     def _await_effect(self, fault: AnyFault, entry: Entry, aws: Aws, prior: State) -> FaultStage:
         broken = fault.broken(prior)
@@ -76,34 +106,61 @@ class FaultLifecycle:
     def undo_all(self, entries: Iterable[Entry] | None = None) -> list[Entry]:
         """Undo what is open, latest first, and verify each. Waits are not cut short by a stop request.
 
+        An undo that AWS throttles, times out or fails is tried again with growing pauses; one that fails for good
+        does not keep the others from being undone.
+
         Returns:
             The entries that are still open: residue.
         """
-        todo = self.ledger.entries(only_open=True, drill=self.drill) if entries is None else list(entries)
+        todo = self._open() if entries is None else list(entries)
         return [entry for entry in reversed(todo) if not self._undo(entry)]
 
-    def _undo(self, entry: Entry) -> bool:
+    def _open(self) -> list[Entry]:
         try:
-            fault = self.registry[entry.fault].model_validate(entry.arguments)
-            return self._undo_and_verify(fault, entry, fault.state.model_validate(entry.prior))
-        except Exception as error:
-            self.ledger.advance(entry.id, entry.state, f"undo failed: {error}")
-            self._stage(entry, FaultStage.UNDO_FAILED, str(error))
-            return False
+            return self.ledger.entries(only_open=True, drill=self.drill)
+        except LedgerError:
+            # The file is gone or damaged since the injection: what this process wrote, it still knows.
+            return [entry for entry in self._written if self.stages.get(entry.id) is not FaultStage.VERIFIED]
+
+    def _undo(self, entry: Entry) -> bool:
+        pauses = self._pauses()
+        while True:
+            try:
+                fault = self.registry[entry.fault].model_validate(entry.arguments)
+                return self._undo_and_verify(fault, entry, fault.state.model_validate(entry.prior))
+            except Unavailable as error:
+                pause = next(pauses, None)
+                if pause is None:
+                    return self._undo_failed(entry, str(error))
+                self._tell(entry, FaultStage.UNDO_RETRIED, f"{error}; again in {pause:.2g} s")
+                # Credentials that were renewed outside are read again.
+                self.target.renew()
+                time.sleep(pause)
+            except Exception as error:
+                return self._undo_failed(entry, str(error) or repr(error))
+
+    def _pauses(self) -> Iterator[float]:
+        """Wall seconds before each further attempt."""
+        return iter(max(_RETRY_WALL_S, seconds / self.target.scale) for seconds in _RETRY_AFTER_S)
+
+    def _undo_failed(self, entry: Entry, why: str) -> bool:
+        self._advance(entry, entry.state, f"undo failed: {why}")
+        self._tell(entry, FaultStage.UNDO_FAILED, why)
+        return False
 
     def _undo_and_verify(self, fault: AnyFault, entry: Entry, prior: State) -> bool:
-        aws = Aws(self.target, entry.id)
-        self._stage(entry, FaultStage.UNDO_REQUESTED, fault.resource)
+        aws = Aws(self.target, entry.id, entry.expires_at)
+        self._tell(entry, FaultStage.UNDO_REQUESTED, fault.resource)
         drift = _drift(fault.observe(aws, prior), prior, fault.broken(prior))
         if drift:
             detail = f"{fault.resource} was changed by somebody else: {'; '.join(drift)}. Left as it is."
-            self.ledger.advance(entry.id, entry.state, detail)
-            self._stage(entry, FaultStage.DRIFTED, detail)
+            self._advance(entry, entry.state, detail)
+            self._tell(entry, FaultStage.DRIFTED, detail)
             return False
         # Also when the state looks restored already: an interrupted call may still be on its way.
         fault.undo(aws, prior)
-        self.ledger.advance(entry.id, EntryState.UNDONE)
-        self._stage(entry, FaultStage.UNDONE)
+        self._advance(entry, EntryState.UNDONE)
+        self._tell(entry, FaultStage.UNDONE)
         return self._verify(fault, entry, aws, prior)
 
     def _verify(self, fault: AnyFault, entry: Entry, aws: Aws, prior: State) -> bool:
@@ -112,13 +169,30 @@ class FaultLifecycle:
         while (now := fault.observe(aws, prior)) != prior:
             if time.monotonic() > deadline:
                 detail = f"{fault.resource} is not as before: {'; '.join(now.differing(prior))}"
-                self.ledger.advance(entry.id, EntryState.UNDONE, detail)
-                self._stage(entry, FaultStage.UNDO_FAILED, detail)
+                self._advance(entry, EntryState.UNDONE, detail)
+                self._tell(entry, FaultStage.UNDO_FAILED, detail)
                 return False
             time.sleep(max(_POLL_WALL_S, 1.0 / self.target.scale))
-        self.ledger.advance(entry.id, EntryState.VERIFIED)
-        self._stage(entry, FaultStage.VERIFIED, f"{fault.resource}: {_describe(prior)}")
+        fault.forget(aws, prior)
+        if not self._advance(entry, EntryState.VERIFIED):
+            detail = f"{fault.resource} is as before, but the ledger cannot be written: the entry stays open"
+            self._tell(entry, FaultStage.UNDO_FAILED, detail)
+            return False
+        self._tell(entry, FaultStage.VERIFIED, f"{fault.resource}: {_describe(prior)}")
         return True
+
+    def _advance(self, entry: Entry, state: EntryState, detail: str = "") -> bool:
+        """Move the entry on. A ledger that cannot be written keeps no undo from being made: the entry stays open."""
+        try:
+            self.ledger.advance(entry.id, state, detail)
+        except LedgerError:
+            return False
+        return True
+
+    def _tell(self, entry: Entry, stage: FaultStage, detail: str = "") -> None:
+        """A stage of the undo: a history that cannot be written keeps no undo from being made."""
+        with contextlib.suppress(HistoryError):
+            self._stage(entry, stage, detail)
 
     def _stage(self, entry: Entry, stage: FaultStage, detail: str = "") -> None:
         self.stages[entry.id] = stage

@@ -33,6 +33,7 @@ class RdsProxyThrottle(Fault[ProxyPoolState]):
     permissions: ClassVar[tuple[str, ...]] = (
         "rds:DescribeDBProxyTargetGroups",
         "rds:ModifyDBProxyTargetGroup",
+        "rds:DescribeDBProxies",
     )
 
     proxy: str = Field(description="name of the DB proxy")
@@ -53,6 +54,11 @@ class RdsProxyThrottle(Fault[ProxyPoolState]):
     @property
     def resource(self) -> str:
         return f"RDS Proxy {self.proxy}"
+
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        with aws_errors(f"looking for {self.resource}"):
+            proxies = aws.client("rds").describe_db_proxies(DBProxyName=self.proxy)["DBProxies"]
+        return tuple(str(proxy["DBProxyArn"]) for proxy in proxies)
 
     def observe(self, aws: Aws, prior: ProxyPoolState | None) -> ProxyPoolState:
         with aws_errors(f"reading the target group of {self.resource}"):

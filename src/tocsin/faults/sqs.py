@@ -54,6 +54,10 @@ class SqsPoisonMessage(Fault[PoisonState]):
     def resource(self) -> str:
         return f"queue {self.queue}"
 
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        dead = dead_letter_queue(aws.target, self.queue).rsplit("/", 1)[1]
+        return tuple(aws.arn("sqs", name) for name in (self.queue, dead))
+
     def observe(self, aws: Aws, prior: PoisonState | None) -> PoisonState:
         if prior is None:
             # Nothing of ours can be there before the entry exists; but the dead-letter queue must.

@@ -114,6 +114,7 @@ class FaultStage(StrEnum):
     UNDONE = "undone"  # the undo call returned
     VERIFIED = "verified"  # read back: the prior state is in place
     DRIFTED = "drifted"  # somebody else changed it meanwhile: left alone, reported
+    UNDO_RETRIED = "undo_retried"  # AWS was not available: tried again after a pause
     UNDO_FAILED = "undo_failed"
 
 
