@@ -291,14 +291,11 @@ def sandbox() -> None:
 def up(system: str, time_scale: float) -> int:
     """Start the sandbox and deploy the replica of SYSTEM into it."""
     from tocsin.loader import load_system
-    from tocsin.recovery import close_entries_of_a_gone_sandbox
-    from tocsin.sandbox import control
+    from tocsin.recovery import start_sandbox
 
     root = _root()
     load_system(root, system)
-    if control.status(root) is None:
-        close_entries_of_a_gone_sandbox(root)
-    state = control.up(system, root, time_scale=time_scale, progress=lambda text: click.echo(f"  {text}"))
+    state = start_sandbox(system, root, time_scale, lambda text: click.echo(f"  {text}"))
     click.echo(f"sandbox is up with {', '.join(state.systems)}, clock {state.time_scale:g}x")
     click.echo(f"  export AWS_ENDPOINT_URL={state.endpoint_url} AWS_REGION={state.region}")
     return 0

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tocsin.faults.lifecycle import recover
 from tocsin.ledger import Entry, EntryState, Ledger
 from tocsin.project import ledger_path
 from tocsin.targets import SANDBOX, check_target_name, load_target
+
+if TYPE_CHECKING:
+    from tocsin.sandbox.control import SandboxState
 
 
 def recover_target(root: Path, name: str) -> Iterator[str]:
@@ -33,8 +37,22 @@ def recover_target(root: Path, name: str) -> Iterator[str]:
         ledger.close()
 
 
+def start_sandbox(system: str, root: Path, time_scale: float, progress: Callable[[str], None]) -> SandboxState:
+    """Start the sandbox with a system, or add the system to the one that runs.
+
+    Raises:
+        InvalidInput: there is no such replica.
+        SandboxError: it did not come up, or runs with another time scale.
+    """
+    from tocsin.sandbox import control
+
+    if control.status(root) is None:
+        close_entries_of_a_gone_sandbox(root)
+    return control.up(system, root, time_scale=time_scale, progress=progress)
+
+
 def close_entries_of_a_gone_sandbox(root: Path) -> int:
-    """After a new sandbox was started: what was broken in the one before is gone with it.
+    """What was broken in a sandbox that does not run any more is gone with it.
 
     Returns:
         How many open entries were closed.

@@ -36,7 +36,7 @@ from tocsin.model.events import DrillEnded, DrillStarted, Event, Stopped
 from tocsin.model.system import System
 from tocsin.model.verdict import RunVerdict, Verdict, merge
 from tocsin.project import ledger_path, runs_directory
-from tocsin.recovery import close_entries_of_a_gone_sandbox
+from tocsin.recovery import start_sandbox
 from tocsin.report import write_drill, write_run
 from tocsin.resolve import resolve_base_url, resolve_system
 from tocsin.target import Target
@@ -303,11 +303,10 @@ def _ensure_sandbox(systems: set[str], options: RunOptions, stack: ExitStack) ->
     state = control.status(options.root)
     if state is None:
         stack.callback(control.down, options.root)
-        close_entries_of_a_gone_sandbox(options.root)
     for system in sorted(systems - set(state.systems if state else ())):
         if options.stop.is_set():
             raise SandboxError("stopped before the sandbox was up")
-        control.up(system, options.root, time_scale=options.time_scale, progress=options.note)
+        start_sandbox(system, options.root, options.time_scale, options.note)
 
 
 @contextmanager
