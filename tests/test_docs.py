@@ -326,6 +326,45 @@ def test_every_kind_of_finding_is_described() -> None:
     assert all(f"| `{kind}` |" in section("## Findings") for kind in kinds)
 
 
+# ------------------------------------------------------------------------------------------------ safety
+
+PROOF = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def promises(text: str) -> list[list[str]]:
+    """The rows of all tables: promise, how it is kept, proved by."""
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:2] == "| "]
+    return [row for row in rows if row[0] != "promise"]
+
+
+def unproved(text: str, root: Path) -> list[str]:
+    """Promises without a proof, and proofs that are no test."""
+    found = []
+    for promise, *_, proof in promises(text):
+        tests = PROOF.findall(proof)
+        found += [] if tests else [f"{promise}: no test"]
+        found += [f"{file}::{name}" for file, name in tests if not _is_test(root / file, name)]
+    return found
+
+
+def _is_test(path: Path, name: str) -> bool:
+    return path.exists() and f"\ndef {name}(" in path.read_text(encoding="utf-8")
+
+
+def test_every_promise_of_safety_is_proved_by_a_test_that_exists() -> None:
+    text = (ROOT / "docs/SAFETY.md").read_text(encoding="utf-8")
+    assert len(promises(text)) >= 10
+    assert unproved(text, ROOT) == []
+
+
+def test_an_empty_promise_would_be_noticed() -> None:
+    rows = "| promise | how it is kept | proved by |\n|---|---|---|\n| safe | by luck | trust us |\n| and |"
+    assert unproved(f"{rows} so | `tests/test_docs.py::test_nothing` |\n", ROOT) == [
+        "safe: no test",
+        "tests/test_docs.py::test_nothing",
+    ]
+
+
 # ------------------------------------------------------------------------------------------------ what no file may hold
 
 
