@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
-from tocsin.actors.canary import CanaryActor
+from tocsin.actors.canary import CanaryActor, canary_period_s
 from tocsin.actors.injector import Injector
 from tocsin.alarms.deploy import describe_alarms
+from tocsin.alarms.feasibility import Forecast, Traffic, forecast_all
+from tocsin.alarms.queues import redrive_times
+from tocsin.canary import load_canaries
 from tocsin.context import RunContext
 from tocsin.errors import Refused, TocsinError
 from tocsin.ledger import Ledger
-from tocsin.model.events import Act, GuardChecked
+from tocsin.model.duration import format_duration
+from tocsin.model.events import Act, AlarmForecast, GuardChecked
+from tocsin.openapi import OpenApiDocument
 from tocsin.target import aws_errors
 
 _SETTLE_PRODUCTION_S = 180.0
@@ -27,6 +33,7 @@ def run_preflight(ctx: RunContext, ledger: Ledger, injector: Injector, canaries:
         ("identity", lambda: _identity(ctx)),
         ("residue", lambda: _no_residue(ctx, ledger)),
         ("alarms", lambda: _alarms_ready(ctx)),
+        ("feasible", lambda: _alarms_can_ring(ctx)),
         ("steady-state", lambda: _steady(injector)),
     ]
     if canaries is not None:
@@ -92,6 +99,41 @@ def _alarms_ready(ctx: RunContext) -> str:
             # It may still ring when traffic comes: the drill will show it.
             return f"without data before traffic: {', '.join(unknown)}"
         ctx.stop.wait(0.2)
+
+
+def _alarms_can_ring(ctx: RunContext) -> str:
+    """Every alarm that must ring can do so at the offered traffic; the arithmetic of each is recorded."""
+    wanted = {entry.alarm: entry.within for entry in ctx.experiment.extension.expect.must_alarms}
+    alarms = {name: alarm.cloudwatch for name, alarm in ctx.system.alarms.items()}
+    forecasts = forecast_all(wanted, alarms, offered_traffic(ctx), redrive_times(alarms.values(), ctx.target))
+    for name, found in forecasts.items():
+        ctx.history.record(AlarmForecast(at=ctx.now(), alarm=name, **asdict(found)))
+    stuck = [f"{name}: {found.detail}" for name, found in forecasts.items() if not found.feasible]
+    if stuck:
+        raise Refused("feasible", f"expected alarms that can ring, found some that cannot. {'; '.join(stuck)}.")
+    return "; ".join(f"{name} {_when(found)}" for name, found in forecasts.items()) or "no alarm must ring"
+
+
+def _when(found: Forecast) -> str:
+    if found.typical_s is None or found.worst_s is None:
+        return "can ring"
+    return f"can ring, typically after {format_duration(found.typical_s)}, at worst {format_duration(found.worst_s)}"
+
+
+def offered_traffic(ctx: RunContext) -> Traffic:
+    """What load, canaries and contract will ask of the system, as planned.
+
+    Raises:
+        InvalidInput: the canaries or the contract cannot be read.
+    """
+    system, load = ctx.system, ctx.experiment.extension.load
+    return Traffic(
+        arrivals_per_s=load.arrivals_per_s if load is not None and system.load is not None else 0.0,
+        scale=ctx.scale,
+        canaries=len(load_canaries(ctx.root / system.canaries.file)) if system.canaries else 0,
+        canary_every_s=canary_period_s(system.canaries.every, ctx.scale) if system.canaries else 60.0,
+        operations=len(OpenApiDocument.load(ctx.root / system.contract).operations) if system.contract else 0,
+    )
 
 
 def _steady(injector: Injector) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.drill.conftest import Checkout, extension, interrupt, wait_for
+from tests.drill.conftest import ROOT, Checkout, extension, interrupt, wait_for
 
 from tocsin.history import read_history
 from tocsin.model.events import FaultChanged, FaultStage
@@ -134,6 +134,26 @@ def test_an_alarm_that_already_rings_stops_the_drill_before_anything_is_broken(c
         for message in sqs.receive_message(QueueUrl=url)["Messages"]:
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         wait_for("the alarm to clear", lambda: state() == "OK")
+
+
+def test_an_alarm_that_cannot_ring_at_this_traffic_stops_the_drill_before_anything_is_broken(
+    checkout: Checkout,
+) -> None:
+    systems = checkout.root / "systems"
+    planted = (systems / "leave-attendance.yaml").read_text().replace("Threshold: 5\n", "Threshold: 5000\n")
+    systems.unlink()
+    systems.mkdir()
+    (systems / "leave-attendance.yaml").write_text(planted)
+    try:
+        code, verdict, directory = checkout.run("throttle-rds-proxy")
+    finally:
+        (systems / "leave-attendance.yaml").unlink()
+        systems.rmdir()
+        systems.symlink_to(ROOT / "systems")
+    assert (code, verdict.stopped) == (4, "feasible")
+    assert reasons(verdict) == {"guard:feasible": Reason.REFUSED, "must:api-5xx": Reason.INFEASIBLE}
+    assert any("needs 5000 bad requests a period" in judgement.message for judgement in verdict.judgements)
+    assert stages(directory) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)

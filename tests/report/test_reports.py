@@ -17,6 +17,7 @@ from tocsin.model.events import Event, FaultChanged
 from tocsin.model.verdict import Judgement, Outcome, Reason, RunVerdict, Verdict, merge
 from tocsin.report import write_drill, write_run
 from tocsin.report.summary import MAX_BYTES
+from tocsin.report.words import DASH
 
 EXIT = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.UNKNOWN: 3}
 
@@ -192,7 +193,7 @@ def test_summary_tells_troubles_findings_and_times(tmp_path: Path) -> None:
     assert "(throttle-database-proxy/report.html)" in text
     assert "rang_but_quiet" in text
     assert "**gap**" in text
-    assert "| api-5xx | throttle-database-proxy | 6m12s | 6m20s | 11m | 6m01s |" in text
+    assert f"| api-5xx | throttle-database-proxy | 6m12s | 6m20s | 11m | {DASH} | 6m01s |" in text
     assert "<html>" not in text
 
 

@@ -20,6 +20,11 @@ _LEAST_PERIOD_WALL_S = 0.5
 """Canaries ask a real system: on a fast clock they may not become its load."""
 
 
+def canary_period_s(every: float, scale: float) -> float:
+    """Production seconds between two runs of a canary that is planned `every` so many of them."""
+    return max(every, _LEAST_PERIOD_WALL_S * scale)
+
+
 class CanaryActor:
     """Every canary of the system file, each in a thread of its own."""
 
@@ -29,7 +34,7 @@ class CanaryActor:
         assert ctx.system.canaries is not None
         self._ctx = ctx
         self._canaries = load_canaries(ctx.root / ctx.system.canaries.file)
-        self._period = max(ctx.wall(ctx.system.canaries.every), _LEAST_PERIOD_WALL_S)
+        self._period = ctx.wall(canary_period_s(ctx.system.canaries.every, ctx.scale))
         self._around = surroundings(ctx)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []

@@ -358,15 +358,13 @@ class AlarmEvaluator:
         self._needed = alarm.datapoints_to_alarm or alarm.evaluation_periods
         self._range = alarm.evaluation_periods + extra_datapoints
         self._breach = _BREACH[alarm.comparison_operator]
-        self._least_samples = _least_samples(alarm)
+        self._least_samples = least_samples(alarm)
         self._series = _math_series(alarm) if alarm.metrics else _single_series(alarm)
 
     @property
     def tick_s(self) -> int:
-        """Production seconds between two evaluations: 10, 60 or 3600."""
-        if self.period_s < _MINUTE_S:
-            return _HIGH_RESOLUTION_S
-        return _MINUTE_S if self.period_s * self._periods <= _DAY_S else _HOUR_S
+        """Production seconds between two evaluations."""
+        return evaluation_tick_s(self.alarm)
 
     def evaluate(self, state: StateValue, now_s: int, buckets: Buckets) -> Evaluation:
         """The state at `now_s`, from windows that end there.
@@ -392,6 +390,13 @@ class AlarmEvaluator:
         return Evaluation(new, tuple(datapoints), evaluated)
 
 
+def evaluation_tick_s(alarm: MetricAlarm) -> int:
+    """Production seconds between two evaluations: 10, 60 or 3600."""
+    if alarm.period_s < _MINUTE_S:
+        return _HIGH_RESOLUTION_S
+    return _MINUTE_S if alarm.period_s * alarm.evaluation_periods <= _DAY_S else _HOUR_S
+
+
 def _single_series(alarm: MetricAlarm) -> _Series:
     statistic = alarm.extended_statistic or alarm.statistic
     if alarm.namespace is None or alarm.metric_name is None or statistic is None:
@@ -401,7 +406,7 @@ def _single_series(alarm: MetricAlarm) -> _Series:
     return _stat_series(metric_key(alarm.namespace, alarm.metric_name, _dimensions(alarm.dimensions)), statistic)
 
 
-def _least_samples(alarm: MetricAlarm) -> float:
+def least_samples(alarm: MetricAlarm) -> float:
     """Samples a period needs before a percentile alarm with `ignore` may change: 10/(1-p), or 10/p below p50."""
     percent = percentile_of(alarm.extended_statistic or "")
     if percent is None or alarm.evaluate_low_sample_count_percentile != "ignore":

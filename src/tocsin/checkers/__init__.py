@@ -20,7 +20,7 @@ from tocsin.checkers.fault import check_effect, check_residue, check_undo, resid
 from tocsin.checkers.gap import check_gap
 from tocsin.checkers.hypothesis import check_hypothesis
 from tocsin.checkers.load import check_answers, check_baseline, check_load
-from tocsin.checkers.must_alarm import check_definitions, check_must_alarms, detection
+from tocsin.checkers.must_alarm import check_definitions, check_forecasts, check_must_alarms, detection
 from tocsin.checkers.not_observed import check_unobserved
 from tocsin.checkers.quiet_alarm import check_quiet_alarms
 from tocsin.checkers.recovery import check_recovery, time_to_recover, time_to_roll_back
@@ -94,7 +94,8 @@ def _stopped(timeline: Timeline, checkers: Iterable[Checker]) -> list[Answer]:
     assert timeline.stopped is not None
     stop = _stop(timeline.stopped)
     if timeline.requested is None:
-        return [stop, NotObserved("Everything: the drill was stopped before a fault was injected.")]
+        nothing = NotObserved("Everything: the drill was stopped before a fault was injected.")
+        return [stop, *_ask(check_forecasts, timeline), nothing]
     asked = [_cut(answer) for answer in _ask_all(timeline, checkers)]
     return [stop, *asked, *_ask_all(timeline, SAFETY)]
 

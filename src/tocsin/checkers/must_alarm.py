@@ -26,6 +26,14 @@ def check_must_alarms(timeline: Timeline) -> Iterator[Answer]:
         yield _clear(timeline, entry)
 
 
+def check_forecasts(timeline: Timeline) -> Iterator[Answer]:
+    """An alarm that cannot ring needs no drill to be found out."""
+    for entry in timeline.expect.must_alarms:
+        found = timeline.forecast(entry.alarm)
+        if found is not None and not found.feasible:
+            yield _ringing(timeline, entry).unknown(Reason.INFEASIBLE, f"it cannot ring: {found.detail}")
+
+
 def check_definitions(timeline: Timeline) -> Iterator[Answer]:
     """An alarm that is not the documented one proves nothing about the documented one."""
     for name, seen in timeline.first_seen.items():
@@ -51,7 +59,7 @@ def detection(timeline: Timeline, entry: MustAlarm) -> Detection | None:
     breached = None if ring is None or ring.breached_at is None else ring.breached_at
     if breached is not None and timeline.accepted is not None:
         breached = max(breached, timeline.accepted)
-    cleared = cleared_at(timeline, entry.alarm)
+    cleared, forecast = cleared_at(timeline, entry.alarm), timeline.forecast(entry.alarm)
     return Detection(
         alarm=entry.alarm,
         requested_at=timeline.requested,
@@ -62,6 +70,8 @@ def detection(timeline: Timeline, entry: MustAlarm) -> Detection | None:
         notified_s=_since(timeline, timeline.requested, notified.at if notified else None),
         cleared_s=_since(timeline, timeline.verified, cleared) if timeline.verified is not None else None,
         within_s=entry.within,
+        typical_s=forecast.typical_s if forecast else None,
+        worst_s=forecast.worst_s if forecast else None,
     )
 
 
@@ -84,9 +94,13 @@ def cleared_at(timeline: Timeline, alarm: str) -> float | None:
     return next((at for at in later if at > start), None)
 
 
-def _ring(timeline: Timeline, entry: MustAlarm) -> Judgement:
+def _ringing(timeline: Timeline, entry: MustAlarm) -> Question:
     told = " and somebody is told" if timeline.system.notifications else ""
-    question = Question(f"must:{entry.alarm}", f"{entry.alarm} rings within {format_duration(entry.within)}{told}")
+    return Question(f"must:{entry.alarm}", f"{entry.alarm} rings within {format_duration(entry.within)}{told}")
+
+
+def _ring(timeline: Timeline, entry: MustAlarm) -> Judgement:
+    question = _ringing(timeline, entry)
     if timeline.accepted is None:
         return question.unknown(Reason.NO_EVIDENCE, "nothing was injected that it could have seen")
     before = timeline.rang_before_fault(entry.alarm)

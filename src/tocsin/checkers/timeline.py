@@ -14,6 +14,7 @@ from tocsin.model.events import (
     ActEnded,
     ActStarted,
     AlarmChanged,
+    AlarmForecast,
     AlarmSeen,
     AlarmsPolled,
     DrillStarted,
@@ -237,6 +238,10 @@ class Timeline:
         """Whether the alarm's metric has ever had a datapoint, as last asked; None if it was not."""
         told = [event.has_data for event in self.of_kind(AlarmSeen) if event.alarm == alarm]
         return next((answer for answer in reversed(told) if answer is not None), None)
+
+    def forecast(self, alarm: str) -> AlarmForecast | None:
+        """What preflight expected of the alarm, if it was asked."""
+        return next((event for event in self.of_kind(AlarmForecast) if event.alarm == alarm), None)
 
     @cached_property
     def _statements(self) -> dict[str, tuple[tuple[float, AlarmState], ...]]:

@@ -141,6 +141,20 @@ class AlarmSeen(Model):
     definition_drift: tuple[str, ...] = Field(default=(), description="fields that differ from the system file")
 
 
+class AlarmForecast(Model):
+    """What preflight worked out for an alarm that must ring: whether it can, and when. Production seconds."""
+
+    kind: Literal["alarm_forecast"] = "alarm_forecast"
+    at: float
+    alarm: str
+    feasible: bool = Field(description="False only when it certainly cannot ring in time at the offered traffic")
+    detail: str = Field(description="the arithmetic in words")
+    earliest_s: float | None = Field(default=None, description="it cannot ring sooner after the injection")
+    typical_s: float | None = Field(default=None, description="estimate for AWS, until somebody is told")
+    worst_s: float | None = Field(default=None, description="estimate for AWS, until somebody is told")
+    notes: tuple[str, ...] = Field(default=(), description="what makes it doubtful, but not impossible")
+
+
 class AlarmChanged(Model):
     """A transition, with the time that CloudWatch gives it (not the time of the poll)."""
 
@@ -293,6 +307,7 @@ Event = Annotated[
     | ActivityRan
     | FaultChanged
     | AlarmSeen
+    | AlarmForecast
     | AlarmChanged
     | AlarmNotified
     | AlarmsPolled

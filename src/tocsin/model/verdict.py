@@ -66,6 +66,7 @@ class Reason(StrEnum):
     CHECKER_CRASHED = "checker_crashed"
     WINDOW_CUT = "window_cut"
     DRIFTED = "drifted"
+    INFEASIBLE = "infeasible"
     REFUSED = "refused"
     INTERRUPTED = "interrupted"
 
@@ -103,6 +104,8 @@ class Detection(Model):
     notified_s: float | None = None
     cleared_s: float | None = Field(default=None, description="after the undo was verified")
     within_s: float = Field(description="the deadline")
+    typical_s: float | None = Field(default=None, description="estimate of preflight for AWS, after the injection")
+    worst_s: float | None = Field(default=None, description="estimate of preflight for AWS, after the injection")
 
 
 class Verdict(Model):

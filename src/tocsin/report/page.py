@@ -215,6 +215,7 @@ def _detection_row(found: Detection) -> DetectionRow:
         ("request took", words.or_dash(found.accepted_s)),
         *((name, words.or_dash(seconds)) for name, seconds in times.items()),
         ("allowed", format_duration(found.within_s)),
+        ("estimate for AWS", words.estimate(found)),
         ("clear after undo", words.or_dash(found.cleared_s)),
     )
     alarm_s = times["alarm"]

@@ -9,6 +9,7 @@ from tocsin.model.verdict import Outcome, RunVerdict, Verdict
 from tocsin.report.words import (
     by_severity,
     detection_time,
+    estimate,
     headline,
     or_dash,
     run_headline,
@@ -48,8 +49,8 @@ def _blocks(run: RunVerdict) -> Iterator[str]:
         yield f"- **{_text(finding.kind.replace('_', ' '))}** ({_text(drill.experiment)}): {_text(finding.message)}\n"
     detections = [(drill, found) for drill in run.drills for found in drill.detections]
     if detections:
-        yield "\n## Time to detect\n\n| alarm | drill | rang after | told after | allowed | cleared after the undo |\n"
-        yield "|---|---|---|---|---|---|\n"
+        yield "\n## Time to detect\n\n| alarm | drill | rang after | told after | allowed | estimate for AWS | "
+        yield "cleared after the undo |\n|---|---|---|---|---|---|---|\n"
     for drill, found in detections:
         cells = (
             _text(found.alarm),
@@ -57,6 +58,7 @@ def _blocks(run: RunVerdict) -> Iterator[str]:
             or_dash(since_accepted(found, found.alarm_s)),
             or_dash(since_accepted(found, found.notified_s)),
             format_duration(found.within_s),
+            estimate(found),
             or_dash(found.cleared_s),
         )
         yield f"| {' | '.join(cells)} |\n"

@@ -70,6 +70,13 @@ def since_accepted(found: Detection, seconds: float | None) -> float | None:
     return None if seconds is None else seconds - (found.accepted_s or 0.0)
 
 
+def estimate(found: Detection) -> str:
+    """What preflight expected on AWS: the typical and the worst time until somebody is told."""
+    if found.typical_s is None or found.worst_s is None:
+        return DASH
+    return f"{format_duration(round(found.typical_s))} to {format_duration(round(found.worst_s))}"
+
+
 def or_dash(seconds: float | None) -> str:
     """A duration, or a dash where there is none."""
     return DASH if seconds is None else format_duration(seconds)
