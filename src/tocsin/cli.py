@@ -252,6 +252,36 @@ def ledger(target_name: str, everything: bool) -> int:
 
 
 @main.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--target", "target_name", help="Names its account and region, and asks it for ids.  [default: any]")
+@click.option(
+    "--observed",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="From the calls that the run in DIR really made; exit code 1 if one of them is not declared.",
+)
+@_one_message
+def permissions(paths: tuple[Path, ...], target_name: str | None, observed: Path | None) -> int:
+    """Print the least IAM policy for experiments, as JSON.
+
+    It comes from what every part of Tocsin that these experiments use declares. What it says about the policy goes to
+    stderr.
+
+    \b
+    Examples:
+      tocsin permissions experiments/shop --target staging > policy.json
+      tocsin permissions experiments/shop --observed .tocsin/runs/20260801-120000
+    """
+    from tocsin.permissions import permissions as least
+
+    answer = least(_root(), paths, target_name, observed)
+    for remark in answer.remarks:
+        click.echo(remark, err=True)
+    click.echo(answer.policy.text())
+    return answer.exit_code
+
+
+@main.command()
 @click.argument("name", required=False)
 @_one_message
 def faults(name: str | None) -> int:

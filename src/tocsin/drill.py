@@ -27,7 +27,17 @@ from tocsin.errors import LedgerError, Refused, TargetError, TocsinError
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.ledger import Ledger
 from tocsin.live import LiveView
-from tocsin.model.events import Act, ActEnded, ActorDied, ActStarted, DrillEnded, FaultStage, ResidueChecked, Stopped
+from tocsin.model.events import (
+    Act,
+    ActEnded,
+    ActorDied,
+    ActStarted,
+    ApiCalls,
+    DrillEnded,
+    FaultStage,
+    ResidueChecked,
+    Stopped,
+)
 from tocsin.preflight import run_preflight
 
 _TICK_WALL_S = 0.1
@@ -141,6 +151,8 @@ class _Drill:
             note = str(refusal)
             raise
         finally:
+            # In each act, so that a drill that is killed has told of the acts before.
+            self._ctx.history.record(ApiCalls(at=self._ctx.now(), calls=self._ctx.target.calls.take()))
             self._ctx.history.record(ActEnded(at=self._ctx.now(), act=act, note=note))
 
     def _hold(self, enough: Callable[[], bool]) -> None:

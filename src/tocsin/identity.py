@@ -10,16 +10,29 @@ import base64
 import json
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tocsin.errors import InvalidInput, TargetError, near_match
+from tocsin.iam import Arns, Grant
 from tocsin.model.system import CognitoIdentity, System
-from tocsin.resolve import user_pool_client_id, user_pool_id
+from tocsin.resolve import user_pool_client_grants, user_pool_client_id, user_pool_id
 from tocsin.target import Target, aws_errors
 
 # A token is renewed when this share of its life is left, so that no request is sent with one that just ended.
 _RENEW_AT = 0.25
+
+
+def grants(system: System, arns: Arns) -> Iterator[Grant]:
+    """What signing in the synthetic users needs of IAM; Cognito's InitiateAuth itself is not signed."""
+    secrets = {identity.secret for identity in system.identities.values()}
+    if secrets:
+        # Secrets Manager ends the ARN of a secret with six characters of its own.
+        # https://docs.aws.amazon.com/secretsmanager/latest/userguide/auth-and-access_iam-policies.html
+        resources = tuple(arns("secretsmanager", f"secret:{name}-??????") for name in sorted(secrets))
+        yield Grant(sid="SignInSyntheticUsers", actions=("secretsmanager:GetSecretValue",), resources=resources)
+        yield from user_pool_client_grants(arns)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from tocsin.alarms.deploy import describe_alarms
+from tocsin.alarms.deploy import DESCRIBE_GRANT, describe_alarms
 from tocsin.errors import InvalidInput, NotFound, TargetError, near_match
 from tocsin.faults.session import target_of
+from tocsin.iam import Arns, Grant
 from tocsin.loader import load_system
 from tocsin.project import find_root
-from tocsin.resolve import resolve_base_url
+from tocsin.resolve import http_api_grant, resolve_base_url
 
 Configuration = Mapping[str, Any]
 
@@ -49,5 +50,11 @@ def alarm_state(system: str, alarm: str, configuration: Configuration | None = N
         raise NotFound(f"expected the alarm {name} in the target, found none of that name")
     return str(described[name]["StateValue"])
 
+
+GRANTS: Mapping[str, Callable[[Mapping[str, Any], Arns], Grant]] = {
+    "alarm_state": lambda arguments, arns: DESCRIBE_GRANT,
+    "endpoint_status": lambda arguments, arns: http_api_grant(arns),
+}
+"""What each probe needs of IAM with these arguments."""
 
 __all__ = ["alarm_state", "endpoint_status"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tocsin.errors import TargetError
+from tocsin.faults.base import Aws
 from tocsin.faults.session import target_of
-from tocsin.faults.sqs import dead_letter_queue, queue_url
+from tocsin.faults.sqs import dead_letter_queue, queue_arns, queue_url
+from tocsin.iam import Arns, Grant
 from tocsin.target import Target, aws_errors
 
 Configuration = Mapping[str, Any]
@@ -100,5 +102,27 @@ def _move(target: Target, queue: str, dead_arn: str) -> int:
             raise TargetError(f"expected the redrive of {queue} to complete, found {status}: {reason}")
         time.sleep(max(0.1, 1.0 / target.scale))
 
+
+def _redrive_grant(arguments: Mapping[str, Any], arns: Arns) -> Grant:
+    """Moving is done with the caller's own permissions on both queues; only the account names the dead-letter queue.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
+    """
+    actions = ("GetQueueUrl", "GetQueueAttributes", "StartMessageMoveTask", "ListMessageMoveTasks")
+    moving = ("ReceiveMessage", "DeleteMessage", "SendMessage")
+    return Grant(
+        sid="Procedures",
+        actions=tuple(f"sqs:{action}" for action in (*actions, *moving)),
+        resources=(arns("sqs", "*"),),
+    )
+
+
+GRANTS: Mapping[str, Callable[[Mapping[str, Any], Arns], Grant]] = {"sqs_redrive": _redrive_grant}
+"""What each procedure needs of IAM with these arguments."""
+
+ARNS: Mapping[str, Callable[[Mapping[str, Any], Aws], tuple[str, ...]]] = {
+    "sqs_redrive": lambda arguments, aws: queue_arns(aws, arguments["queue"]),
+}
+"""ARNs of what each procedure works on, asked of the account."""
 
 __all__ = ["sqs_redrive"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, assert_never
 
 from tocsin.errors import InvalidInput, NotFound, near_match
+from tocsin.iam import Arns, Grant
 from tocsin.model.system import (
     Endpoint,
     HttpApiLookup,
@@ -56,6 +57,42 @@ def resolve_base_url(endpoint: Endpoint, target: Target) -> str:
     if endpoint.url is not None:
         return endpoint.url.rstrip("/")
     return str(_http_api(endpoint.http_api or "", target)["ApiEndpoint"]).rstrip("/")
+
+
+def grants(system: System, arns: Arns) -> Iterator[Grant]:
+    """What resolving this system needs of IAM."""
+    for lookup in system.lookups.values():
+        yield from _lookup_grants(lookup, arns)
+    if system.endpoint.url is None:
+        yield http_api_grant(arns)
+
+
+def http_api_grant(arns: Arns) -> Grant:
+    """Finding an HTTP API by its name."""
+    return Grant(
+        sid="ResolveNames", actions=("apigateway:GET",), resources=(arns.of_no_account("apigateway", "/apis"),)
+    )
+
+
+def user_pool_client_grants(arns: Arns) -> Iterator[Grant]:
+    """Finding an app client of a user pool, both by name."""
+    yield Grant(sid="ResolveNames", actions=("cognito-idp:ListUserPools",))
+    pools = (arns("cognito-idp", "userpool/*"),)
+    yield Grant(sid="ResolveNames", actions=("cognito-idp:ListUserPoolClients",), resources=pools)
+
+
+def _lookup_grants(lookup: Lookup, arns: Arns) -> Iterator[Grant]:
+    match lookup:
+        case HttpApiLookup():
+            yield http_api_grant(arns)
+        case UserPoolLookup():
+            yield Grant(sid="ResolveNames", actions=("cognito-idp:ListUserPools",))
+        case UserPoolClientLookup():
+            yield from user_pool_client_grants(arns)
+        case TopicLookup():
+            yield Grant(sid="ResolveNames", actions=("sns:ListTopics",))
+        case _:
+            assert_never(lookup)
 
 
 def _look_up(lookup: Lookup, target: Target) -> str:

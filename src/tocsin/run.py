@@ -9,7 +9,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
@@ -30,9 +30,10 @@ from tocsin.errors import (
     worst_exit,
 )
 from tocsin.history import History, read_history
+from tocsin.iam import CallLog
 from tocsin.ledger import Ledger
 from tocsin.loader import find_experiments
-from tocsin.model.events import DrillEnded, DrillStarted, Event, Stopped
+from tocsin.model.events import ApiCalls, DrillEnded, DrillStarted, Event, Stopped
 from tocsin.model.system import System
 from tocsin.model.verdict import RunVerdict, Verdict, merge
 from tocsin.project import ledger_path, runs_directory
@@ -40,7 +41,7 @@ from tocsin.recovery import start_sandbox
 from tocsin.report import write_drill, write_run
 from tocsin.resolve import resolve_base_url, resolve_system
 from tocsin.target import Target
-from tocsin.targets import SANDBOX, check_target_name, load_target
+from tocsin.targets import SANDBOX, check_target_name, in_region, load_target
 from tocsin.validation import Plan, Planner
 
 HISTORY = "history.jsonl"
@@ -160,7 +161,7 @@ def _judge_and_write(events: list[Event], directory: Path) -> Verdict:
 def _run_one(plan: Plan, target: Target, options: RunOptions, out: Path) -> tuple[list[Event], Path]:
     experiment = plan.loaded.experiment
     directory = out / experiment.slug
-    target = in_region(target, plan.system)
+    target = replace(in_region(target, plan.system), calls=CallLog())
     history = History(directory / HISTORY)
     history.listen(options.listener)
     seed = options.seed if options.seed is not None else random.randrange(2**31)
@@ -168,6 +169,8 @@ def _run_one(plan: Plan, target: Target, options: RunOptions, out: Path) -> tupl
     try:
         _drill(plan, target, options, directory, history, drill, seed)
     finally:
+        with suppress(HistoryError):
+            history.record(ApiCalls(at=time.time(), calls=target.calls.take()))
         history.close()
     return read_history(history.path), directory
 
@@ -290,11 +293,6 @@ def running_target(systems: set[str], options: RunOptions) -> Iterator[Target]:
         if options.target == SANDBOX:
             _ensure_sandbox(systems, options, stack)
         yield load_target(options.root, options.target)
-
-
-def in_region(target: Target, system: System) -> Target:
-    """The sandbox holds systems of several regions side by side; a target of tocsin.toml is one region."""
-    return replace(target, region=system.region) if target.name == SANDBOX else target
 
 
 def _ensure_sandbox(systems: set[str], options: RunOptions, stack: ExitStack) -> None:

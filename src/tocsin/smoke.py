@@ -16,7 +16,8 @@ from tocsin.model.events import Act, ContractRan
 from tocsin.model.experiment import Expect, Experiment, Extension, RecoveryTarget
 from tocsin.model.system import System
 from tocsin.resolve import resolve_base_url, resolve_system
-from tocsin.run import HISTORY, RunOptions, in_region, new_directory, running_target, signals_to
+from tocsin.run import HISTORY, RunOptions, new_directory, running_target, signals_to
+from tocsin.targets import in_region
 
 Tell = Callable[[str, bool], None]
 _CONTRACT_WALL_S = 120.0

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalE
 from botocore.parsers import ResponseParserError
 
 from tocsin.errors import NotFound, TargetError, Unavailable
+from tocsin.iam import CallLog
 
 _NOT_FOUND = ("NotFound", "NonExistent", "DoesNotExist", "NoSuch")
 _LATER = frozenset(
@@ -55,7 +56,7 @@ class Target:
     """An AWS-compatible API and the speed of its clock.
 
     `scale` is 1 on a real account; in the sandbox, production durations are divided by it. `timeout_s` is how long one
-    call may take, in wall seconds.
+    call may take, in wall seconds. `calls` counts what is asked of the account.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Target:
     timeout_s: float = 20.0
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
+    calls: CallLog = field(default_factory=CallLog, repr=False, compare=False)
 
     _clients: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     _making: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
@@ -74,12 +76,14 @@ class Target:
     @cached_property
     def session(self) -> boto3.Session:
         """A session of its own: never boto3's process-wide default."""
-        return boto3.Session(
+        session = boto3.Session(
             aws_access_key_id=self.access_key_id,
             aws_secret_access_key=self.secret_access_key,
             region_name=self.region,
             profile_name=self.profile,
         )
+        session.events.register("before-call", self.calls.see)
+        return session
 
     def client(self, service: str) -> Any:
         """A boto3 client with bounded time-outs and the standard retries; one a service, for all threads.

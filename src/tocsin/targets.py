@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from tocsin.errors import InvalidInput, SandboxError, near_match
 from tocsin.model.base import Model
+from tocsin.model.system import System
 from tocsin.project import work_directory
 from tocsin.target import Target
 
@@ -58,6 +60,11 @@ def load_target(root: Path, name: str) -> Target:
         endpoint_url=spec.endpoint_url,
         scale=spec.scale,
     )
+
+
+def in_region(target: Target, system: System) -> Target:
+    """The sandbox holds systems of several regions side by side; a target of tocsin.toml is one region."""
+    return replace(target, region=system.region) if target.name == SANDBOX else target
 
 
 def check_target_name(root: Path, name: str) -> None:

@@ -115,15 +115,42 @@ def _check_degraded(loaded: LoadedExperiment, described: _Described, at: Locatio
 
 def canary_names(root: Path, system: System) -> list[str]:
     """Names of the canaries of a system, read without importing its file."""
+    functions = (node.name for node in _canary_file(root, system).body if isinstance(node, ast.FunctionDef))
+    return [name.removeprefix(_CANARY_PREFIX) for name in functions if name.startswith(_CANARY_PREFIX)]
+
+
+def canary_log_groups(root: Path, system: System) -> set[str]:
+    """Log groups that the canaries of a system look into with `logged`, read without importing their file.
+
+    One that is neither a text nor a constant of the file is `*`: any.
+    """
+    tree = _canary_file(root, system)
+    constants = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
+    return {_text(call.args, constants) for call in calls if getattr(call.func, "attr", "") == "logged"}
+
+
+def _text(arguments: list[ast.expr], constants: Mapping[str, Any]) -> str:
+    first = arguments[0] if arguments else None
+    if isinstance(first, ast.Constant):
+        return str(first.value)
+    return str(constants.get(first.id, "*")) if isinstance(first, ast.Name) else "*"
+
+
+def _canary_file(root: Path, system: System) -> ast.Module:
     if system.canaries is None:
-        return []
+        return ast.Module(body=[], type_ignores=[])
     path = root / system.canaries.file
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except SyntaxError as error:
         raise InvalidInput(f"expected Python: {error.msg}", file=path, line=error.lineno) from None
-    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    return [name.removeprefix(_CANARY_PREFIX) for name in functions if name.startswith(_CANARY_PREFIX)]
 
 
 def _unknown(document: Document, what: str, name: str, known: Iterable[str], at: Location) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from dateutil.parser import isoparse
 
 from tocsin.actors.base import ThreadActor
-from tocsin.alarms.deploy import definition_drift, describe_alarms
+from tocsin.alarms.deploy import DESCRIBE_GRANT, definition_drift, describe_alarms
 from tocsin.context import RunContext
 from tocsin.errors import TargetError
+from tocsin.iam import Arns, Grant
 from tocsin.model.events import AlarmChanged, AlarmNotified, AlarmSeen, AlarmsPolled
-from tocsin.model.system import Alarm, AlarmState, CompositeAlarm, MetricRef
+from tocsin.model.system import Alarm, AlarmState, CompositeAlarm, MetricRef, System
 from tocsin.target import aws_errors
 
 _POLL_PRODUCTION_S = 15.0
@@ -23,6 +24,18 @@ _POLL_WALL_S = 0.25
 """No faster than this, so that watching a fast clock does not disturb what it watches."""
 _PATIENCE_PRODUCTION_S = 180.0
 """How long CloudWatch may fail to answer before the watcher gives up: its silence must not look like the alarms'."""
+
+
+def grants(system: System, arns: Arns) -> Iterator[Grant]:
+    """What watching the alarms of this system, and their notifications, needs of IAM."""
+    yield DESCRIBE_GRANT
+    yield Grant(sid="Observe", actions=("cloudwatch:DescribeAlarmHistory", "cloudwatch:ListMetrics"))
+    if system.notifications is not None:
+        yield Grant(
+            sid="ReadNotifications",
+            actions=("sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:DeleteMessage"),
+            resources=(arns("sqs", system.notifications.queue),),
+        )
 
 
 class AlarmWatcher(ThreadActor):

@@ -10,12 +10,30 @@ from typing import Any
 
 from tocsin.context import RunContext
 from tocsin.errors import NotFound
+from tocsin.iam import Arns, Grant
 from tocsin.model.events import WorkCounted
-from tocsin.model.system import Conservation, LogCount
+from tocsin.model.system import Conservation, LogCount, System
 from tocsin.target import aws_errors
 
 _NAMED = 20
 """How many lost or duplicated keys are named in the history."""
+
+
+def grants(system: System, arns: Arns) -> Iterator[Grant]:
+    """What counting the work of this system needs of IAM."""
+    rules = system.conservation.values()
+    groups = {source.log_group for rule in rules for source in (*rule.accepted, rule.processed)}
+    if groups:
+        yield log_grant(groups, arns)
+
+
+def log_grant(groups: Iterable[str], arns: Arns) -> Grant:
+    """Reading the lines of log groups; `*` is any of them."""
+    # A log group is named with and without the `:*` that stands for its streams.
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html
+    names = sorted(groups)
+    resources = tuple(arns("logs", f"log-group:{name}{end}") for name in names for end in ("", ":*"))
+    return Grant(sid="ReadLogs", actions=("logs:FilterLogEvents",), resources=resources)
 
 
 def count_work(ctx: RunContext, rule: str, since: float, patience_s: float) -> WorkCounted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tocsin.iam import Grant
 from tocsin.model.system import Alarm, CompositeAlarm, MetricAlarm, System
 from tocsin.target import Target, aws_errors
 
@@ -16,6 +17,12 @@ _DEFAULTS: Mapping[str, Any] = {
     "InsufficientDataActions": [],
     "TreatMissingData": "missing",
 }
+
+
+DESCRIBE_GRANT = Grant(sid="Observe", actions=("cloudwatch:DescribeAlarms",))
+"""What `describe_alarms` needs of IAM. Limited to some alarms it would leave out every composite alarm.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
+"""
 
 
 def put_alarms(system: System, target: Target) -> None:

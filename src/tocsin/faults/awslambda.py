@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tocsin.errors import NotFound, TargetError
 from tocsin.faults.base import Aws, Fault, State
+from tocsin.iam import ANY, Arns
 from tocsin.target import aws_errors
 
 _UPDATE_WITHIN_S = 300.0
@@ -72,6 +73,14 @@ def _mark(aws: Aws) -> str:
     return f"tocsin {aws.entry}"
 
 
+def _function_scope(function: str, arns: Arns) -> tuple[str, ...]:
+    """A function with its versions and aliases: which of them IAM is asked about depends on the call.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-api-permissions-ref.html
+    """
+    return arns("lambda", f"function:{function}"), arns("lambda", f"function:{function}:*")
+
+
 # --- reserved concurrency -----------------------------------------------------------------------------------
 
 
@@ -112,6 +121,9 @@ class LambdaReservedConcurrency(Fault[ConcurrencyState]):
 
     def arns(self, aws: Aws) -> tuple[str, ...]:
         return (aws.arn("lambda", f"function:{self.function}"),)
+
+    def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        return _function_scope(self.function, arns)
 
     def observe(self, aws: Aws, prior: ConcurrencyState | None) -> ConcurrencyState:
         client = aws.client("lambda")
@@ -198,6 +210,9 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
 
     def arns(self, aws: Aws) -> tuple[str, ...]:
         return (aws.arn("lambda", f"function:{self.function}"),)
+
+    def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        return _function_scope(self.function, arns)
 
     def observe(self, aws: Aws, prior: EnvironmentState | None) -> EnvironmentState:
         if prior is None:
@@ -306,6 +321,10 @@ class LambdaEventSourceDisabled(Fault[MappingState]):
     def arns(self, aws: Aws) -> tuple[str, ...]:
         return (aws.arn("lambda", f"function:{self.function}"),)
 
+    def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        # The list cannot be limited; a mapping is named by an id that only the account knows.
+        return ANY if action == "lambda:ListEventSourceMappings" else (arns("lambda", "event-source-mapping:*"),)
+
     def observe(self, aws: Aws, prior: MappingState | None) -> MappingState:
         uuid = self._find(aws) if prior is None else prior.uuid
         with aws_errors(f"reading the {self.resource}"):
@@ -383,6 +402,9 @@ class LambdaBadRelease(Fault[ReleaseState]):
 
     def arns(self, aws: Aws) -> tuple[str, ...]:
         return (aws.arn("lambda", f"function:{self.function}"),)
+
+    def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        return _function_scope(self.function, arns)
 
     def observe(self, aws: Aws, prior: ReleaseState | None) -> ReleaseState:
         client = aws.client("lambda")

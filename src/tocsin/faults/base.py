@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import ConfigDict, Field
 
+from tocsin.iam import ANY, Arns
 from tocsin.model.base import Model
 from tocsin.target import Target
 
@@ -90,6 +91,14 @@ class Fault(Model, ABC, Generic[StateT]):
     @abstractmethod
     def arns(self, aws: Aws) -> tuple[str, ...]:
         """ARNs of the resources that are changed: what must have opted in, and what counts for the blast radius."""
+
+    def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        """ARNs on which IAM must allow one of the `permissions`, as far as the arguments name them.
+
+        What only the account knows (an id, the name of a dead-letter queue) is a wildcard. An action that IAM cannot
+        limit to a resource keeps this answer: any.
+        """
+        return ANY
 
     @abstractmethod
     def observe(self, aws: Aws, prior: StateT | None) -> StateT:

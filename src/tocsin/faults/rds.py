@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from tocsin.faults.base import Aws, Fault, State
+from tocsin.iam import Arns
 from tocsin.target import aws_errors
 
 
@@ -59,6 +60,10 @@ class RdsProxyThrottle(Fault[ProxyPoolState]):
         with aws_errors(f"looking for {self.resource}"):
             proxies = aws.client("rds").describe_db_proxies(DBProxyName=self.proxy)["DBProxies"]
         return tuple(str(proxy["DBProxyArn"]) for proxy in proxies)
+
+    def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        # Both are named by ids that only the account knows.
+        return arns("rds", "db-proxy:*"), arns("rds", "target-group:*")
 
     def observe(self, aws: Aws, prior: ProxyPoolState | None) -> ProxyPoolState:
         with aws_errors(f"reading the target group of {self.resource}"):

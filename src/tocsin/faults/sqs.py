@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tocsin.errors import NotFound
 from tocsin.faults.base import Aws, Fault, State
+from tocsin.iam import Arns
 from tocsin.target import Target, aws_errors
 
 _MARK = "tocsin"
@@ -55,8 +56,11 @@ class SqsPoisonMessage(Fault[PoisonState]):
         return f"queue {self.queue}"
 
     def arns(self, aws: Aws) -> tuple[str, ...]:
-        dead = dead_letter_queue(aws.target, self.queue).rsplit("/", 1)[1]
-        return tuple(aws.arn("sqs", name) for name in (self.queue, dead))
+        return queue_arns(aws, self.queue)
+
+    def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        # Only the account knows the name of the dead-letter queue.
+        return (arns("sqs", self.queue if action == "sqs:SendMessage" else "*"),)
 
     def observe(self, aws: Aws, prior: PoisonState | None) -> PoisonState:
         if prior is None:
@@ -148,6 +152,16 @@ def dead_letter_queue(target: Target, name: str) -> str:
     if policy is None:
         raise NotFound(f"expected the queue {name} to have a dead-letter queue, found no redrive policy")
     return queue_url(target, json.loads(policy)["deadLetterTargetArn"].rsplit(":", 1)[1])
+
+
+def queue_arns(aws: Aws, name: str) -> tuple[str, ...]:
+    """ARNs of a queue and of its dead-letter queue.
+
+    Raises:
+        NotFound: no such queue, or it has no redrive policy.
+    """
+    dead = dead_letter_queue(aws.target, name).rsplit("/", 1)[1]
+    return tuple(aws.arn("sqs", queue) for queue in (name, dead))
 
 
 def _receive(client: Any, url: str, hold_s: int) -> list[dict[str, Any]]:

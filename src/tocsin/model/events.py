@@ -284,6 +284,14 @@ class ActorDied(Model):
     detail: str
 
 
+class ApiCalls(Model):
+    """What the harness itself asked of the account since the last such line."""
+
+    kind: Literal["api_calls"] = "api_calls"
+    at: float
+    calls: dict[str, int] = Field(description="IAM action -> number of calls")
+
+
 class ResidueChecked(Model):
     """What the ledger still holds open at the end of the drill."""
 
@@ -316,6 +324,7 @@ Event = Annotated[
     | ContractRan
     | WorkCounted
     | ActorDied
+    | ApiCalls
     | ResidueChecked
     | DrillEnded,
     Field(discriminator="kind"),

@@ -1,0 +1,259 @@
+"""`tocsin permissions`: the least IAM policy for experiments, from what each part declares and from what a run did."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from tocsin import identity, probes, procedures, resolve
+from tocsin.actors import alarms, work
+from tocsin.errors import InvalidInput
+from tocsin.faults.base import AnyFault, Aws
+from tocsin.faults.registry import FAULTS
+from tocsin.history import read_history
+from tocsin.iam import ANY, Arns, Grant
+from tocsin.loader import find_experiments
+from tocsin.model.events import ApiCalls
+from tocsin.target import Target
+from tocsin.targets import in_region, load_target
+from tocsin.validation import Plan, Planner, canary_log_groups
+
+_SYSTEM_GRANTS = (resolve.grants, identity.grants, alarms.grants, work.grants)
+"""What each part that looks at a system declares."""
+_ACTIVITY_GRANTS = {"tocsin.probes": probes.GRANTS, "tocsin.procedures": procedures.GRANTS}
+_PARTS = ("steady-state-hypothesis", "method", "rollbacks")
+_OBSERVE = "Observe"
+_MANAGED_POLICY_CHARACTERS = 6144
+"""https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `tocsin permissions` prints: the policy, what there is to say about it, and the exit code."""
+
+    policy: Policy
+    remarks: tuple[str, ...]
+    exit_code: int = 0
+
+
+def permissions(root: Path, paths: Sequence[Path], target_name: str | None, run: Path | None) -> Answer:
+    """The least policy for the experiments of `paths`, or for what the run in the directory `run` really asked.
+
+    With both, the policy is that of the experiments cut down to what the run used, and a call that nobody declared
+    ends with exit code 1.
+
+    Raises:
+        InvalidInput: neither is given, or one cannot be used.
+        TargetError: the target did not answer.
+    """
+    if not paths and run is None:
+        raise InvalidInput("expected experiments, or a run with --observed, found neither")
+    used = None if run is None else observed(run)
+    if not paths:
+        assert used is not None
+        return Answer(unlimited(used), ("Give the experiments of this run too, and resources are named.",))
+    planner = Planner(root)
+    plans = [planner.plan(path) for path in find_experiments(paths)]
+    policy = declared(plans, root, None if target_name is None else load_target(root, target_name))
+    strangers = tuple(f"not Tocsin's, add what it needs: {name}" for plan in plans for name in foreign(plan))
+    if used is None:
+        return Answer(policy, (*notes(policy), *strangers))
+    unused, undeclared = sorted(policy.actions - used.keys()), sorted(used.keys() - policy.actions)
+    remarks = (
+        *(f"declared, not used by this run: {action}" for action in unused),
+        *(f"used {used[action]} times, declared by nobody: {action}" for action in undeclared),
+    )
+    return Answer(policy.only(used), (*remarks, *strangers), 1 if undeclared else 0)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """An identity-based policy: purpose -> action -> the resources it is allowed on."""
+
+    purposes: Mapping[str, Mapping[str, frozenset[str]]]
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """Every action that is allowed."""
+        return frozenset(action for allowed in self.purposes.values() for action in allowed)
+
+    def only(self, actions: Iterable[str]) -> Policy:
+        """This policy with no other actions than these."""
+        kept = set(actions)
+        purposes = {
+            sid: {action: resources for action, resources in allowed.items() if action in kept}
+            for sid, allowed in self.purposes.items()
+        }
+        return Policy({sid: allowed for sid, allowed in purposes.items() if allowed})
+
+    def document(self) -> dict[str, Any]:
+        """The policy as IAM takes it: sorted, so that the same input gives the same text."""
+        return {"Version": "2012-10-17", "Statement": list(self._statements())}
+
+    def text(self) -> str:
+        """The document as JSON."""
+        return json.dumps(self.document(), indent=2)
+
+    def _statements(self) -> Iterator[dict[str, Any]]:
+        for sid, allowed in sorted(self.purposes.items()):
+            by_resources: dict[tuple[str, ...], list[str]] = defaultdict(list)
+            for action, resources in sorted(allowed.items()):
+                by_resources[tuple(sorted(resources))].append(action)
+            for number, (limits, actions) in enumerate(sorted(by_resources.items()), start=1):
+                name = sid if number == 1 else f"{sid}{number}"
+                yield {"Sid": name, "Effect": "Allow", "Action": actions, "Resource": list(limits)}
+
+
+def policy_of(grants: Iterable[Grant]) -> Policy:
+    """One policy of many grants; what no resource can limit is gathered in one statement, `Observe`."""
+    purposes: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for grant in grants:
+        sid = _OBSERVE if grant.resources == ANY else grant.sid
+        for action in grant.actions:
+            purposes[sid][action].update(grant.resources)
+    return Policy(
+        {
+            sid: {action: frozenset(resources) for action, resources in allowed.items()}
+            for sid, allowed in purposes.items()
+        }
+    )
+
+
+def declared(plans: Sequence[Plan], root: Path, target: Target | None = None) -> Policy:
+    """What these experiments need, as the parts that they use declare it.
+
+    With a target, its account and region stand in the ARNs, and it is asked for the names that only it knows.
+
+    Raises:
+        TargetError: the target did not answer.
+    """
+    return policy_of(grant for plan in plans for grant in plan_grants(plan, root, target))
+
+
+def arns_of(target: Target) -> Arns:
+    """ARNs of a target's account and region."""
+    partition = target.session.get_partition_for_region(target.region)
+    return Arns(region=target.region, account=target.account or "*", partition=partition)
+
+
+def plan_grants(plan: Plan, root: Path, target: Target | None = None) -> Iterator[Grant]:
+    """What one experiment needs, purpose by purpose."""
+    aws = None if target is None else Aws(in_region(target, plan.system), entry="")
+    arns = Arns() if aws is None else arns_of(aws.target)
+    for grants in _SYSTEM_GRANTS:
+        yield from grants(plan.system, arns)
+    looked_into = canary_log_groups(root, plan.system)
+    if looked_into:
+        yield work.log_grant(looked_into, arns)
+    for provider in providers(plan):
+        yield from _activity_grants(provider, arns, aws)
+    for fault in faults(plan):
+        yield from fault_grants(fault, arns, () if aws is None else fault.arns(aws))
+    principals = (arns.global_("iam", "user/*"), arns.global_("iam", "role/*"))
+    yield Grant(sid="DryRun", actions=("iam:SimulatePrincipalPolicy",), resources=principals)
+
+
+def _activity_grants(provider: Mapping[str, Any], arns: Arns, aws: Aws | None) -> Iterator[Grant]:
+    """What a probe or a procedure of Tocsin needs."""
+    func, arguments = provider["func"], provider.get("arguments") or {}
+    needs = _ACTIVITY_GRANTS.get(provider["module"], {}).get(func)
+    if needs is not None:
+        grant = needs(arguments, arns)
+        known = procedures.ARNS[func](arguments, aws) if aws is not None and func in procedures.ARNS else ()
+        yield grant.model_copy(update={"resources": tuple(_named(grant.resources, known))})
+
+
+def fault_grants(fault: AnyFault, arns: Arns, known: Sequence[str] = ()) -> Iterator[Grant]:
+    """What one fault needs; `known` are real ARNs, which take the place of the wildcards that they match."""
+    sid = "Fault" + "".join(word.capitalize() for word in fault.kind.split("_"))
+    for action in fault.permissions:
+        scope = fault.scope(action, arns)
+        yield Grant(sid=sid, actions=(action,), resources=tuple(dict.fromkeys(_named(scope, known))))
+
+
+def _named(patterns: Sequence[str], known: Sequence[str]) -> Iterator[str]:
+    for pattern in patterns:
+        matching = [arn for arn in known if pattern != "*" and fnmatchcase(arn, pattern)]
+        yield from matching or [pattern]
+
+
+def faults(plan: Plan) -> Iterator[AnyFault]:
+    """The faults that an experiment injects.
+
+    Raises:
+        InvalidInput: an argument is only known when Chaos Toolkit runs it.
+    """
+    for provider in providers(plan):
+        if provider["module"] != "tocsin.faults" or provider["func"] not in FAULTS:
+            continue
+        arguments = provider.get("arguments") or {}
+        if any("${" in value for value in arguments.values() if isinstance(value, str)):
+            raise InvalidInput(
+                f"expected the arguments of {provider['func']} as values, found one that Chaos Toolkit fills in "
+                "when it runs: write it out to know what it will touch",
+                file=plan.loaded.experiment.path,
+            )
+        yield FAULTS[provider["func"]].model_validate(arguments)
+
+
+def foreign(plan: Plan) -> list[str]:
+    """Activities that are not Tocsin's: nobody knows here what they need."""
+    activities = (activity for part in _PARTS for activity in _activities(plan, part))
+    return [
+        str(activity.get("name"))
+        for activity in activities
+        if "provider" in activity and not str(activity["provider"].get("module", "")).startswith("tocsin.")
+    ]
+
+
+def providers(plan: Plan) -> list[Mapping[str, Any]]:
+    """The providers of the experiment's activities that are Python functions."""
+    activities = (activity for part in _PARTS for activity in _activities(plan, part))
+    found = (activity.get("provider") or {} for activity in activities)
+    return [provider for provider in found if provider.get("type") == "python"]
+
+
+def _activities(plan: Plan, part: str) -> list[Mapping[str, Any]]:
+    data = plan.loaded.raw.get(part) or []
+    return data.get("probes") or [] if isinstance(data, Mapping) else list(data)
+
+
+# --- from a run ---------------------------------------------------------------------------------------------
+
+
+def observed(directory: Path) -> Counter[str]:
+    """IAM action -> calls, in all histories of a run.
+
+    Raises:
+        InvalidInput: there is no history, or none that holds calls.
+    """
+    files = sorted(directory.glob("**/history.jsonl"))
+    calls: Counter[str] = Counter()
+    for file in files:
+        for event in read_history(file):
+            if isinstance(event, ApiCalls):
+                calls.update(event.calls)
+    if not calls:
+        what = "histories without API calls" if files else "no history.jsonl"
+        raise InvalidInput(f"expected the directory of a run, found {what} in it", file=directory)
+    return calls
+
+
+def unlimited(actions: Iterable[str]) -> Policy:
+    """A policy for actions of which only the names are known."""
+    return Policy({"Observed": dict.fromkeys(actions, frozenset(ANY))})
+
+
+def notes(policy: Policy) -> Iterator[str]:
+    """What a reader of the printed policy should know."""
+    loose = sorted(policy.purposes.get(_OBSERVE, ()))
+    if loose:
+        yield f'IAM cannot limit these to a resource, or must not: {", ".join(loose)} on "*"'
+    size = len("".join(policy.text().split()))
+    if size > _MANAGED_POLICY_CHARACTERS:
+        yield f"the policy has {size} characters, a managed policy at most {_MANAGED_POLICY_CHARACTERS}: split it"
