@@ -113,6 +113,8 @@ class _Drill:
             self._run_contract(Act.FAULT)
             self._hold(self._view.fault_seen)
             self._await_contract(Act.FAULT)
+            assert self._watcher is not None
+            self._watcher.record_paths()
 
     def recovery(self) -> None:
         with self._act(Act.RECOVERY):
@@ -128,7 +130,7 @@ class _Drill:
             self._stop(self._load, self._canaries)
             self._count_work()
             assert self._watcher is not None
-            self._watcher.record_data()
+            self._watcher.record_data(self._view.accepted_at, self._view.undo_requested_at)
 
     def settle(self) -> None:
         """The end of every drill, also of one that was refused or interrupted: undone, stopped, written down."""

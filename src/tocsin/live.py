@@ -42,7 +42,8 @@ class LiveView:
         self._expect = ctx.experiment.extension.expect
         self._lock = threading.Lock()
         self.started_at = time.time()
-        self._accepted_at: float | None = None
+        self.accepted_at: float | None = None
+        self.undo_requested_at: float | None = None
         self._verified_at: float | None = None
         self._states: dict[str, AlarmState] = {}
         self._rang: dict[str, float] = {}
@@ -82,14 +83,16 @@ class LiveView:
                 self._baseline_at = event.at
 
     def _note_fault(self, event: FaultChanged) -> None:
-        if event.stage is FaultStage.ACCEPTED and self._accepted_at is None:
-            self._accepted_at = event.at
+        if event.stage is FaultStage.ACCEPTED and self.accepted_at is None:
+            self.accepted_at = event.at
+        if event.stage is FaultStage.UNDO_REQUESTED and self.undo_requested_at is None:
+            self.undo_requested_at = event.at
         if event.stage is FaultStage.VERIFIED:
             self._verified_at = event.at
 
     def _note_transition(self, event: AlarmChanged) -> None:
         self._states[event.alarm] = event.after
-        if event.after == "ALARM" and self._accepted_at is not None and event.at > self._accepted_at:
+        if event.after == "ALARM" and self.accepted_at is not None and event.at > self.accepted_at:
             self._rang.setdefault(event.alarm, event.at)
 
     def _note_canary(self, event: CanaryRan) -> None:
@@ -98,7 +101,7 @@ class LiveView:
             self._canary_ok_since[event.canary] = event.at
             return
         self._canary_ok_since.pop(event.canary, None)
-        if self._accepted_at is not None and event.at > self._accepted_at:
+        if self.accepted_at is not None and event.at > self.accepted_at:
             self._canary_failed.add(event.canary)
 
     # --- the baseline act -----------------------------------------------------------------------------------
@@ -118,9 +121,9 @@ class LiveView:
     def fault_seen(self) -> bool:
         """Every bell rang or had its time, every quiet window closed, the least duration is over."""
         with self._lock:
-            if self._accepted_at is None:
+            if self.accepted_at is None:
                 return True
-            passed = self._ctx.now() - self._accepted_at
+            passed = self._ctx.now() - self.accepted_at
             return (
                 self._production_passed(passed, self._ctx.experiment.extension.fault_for or 0.0)
                 and all(self._production_passed(passed, window) for window in self._silences())
@@ -150,7 +153,7 @@ class LiveView:
 
     def recovery_deadline(self) -> float:
         """Wall-clock time at which waiting for recovery ends."""
-        since = self._verified_at or self._accepted_at or self.started_at
+        since = self._verified_at or self.accepted_at or self.started_at
         longest = max([self._expect.recovery.within, *(m.clears_within for m in self._expect.must_alarms)])
         return since + self._ctx.wall(longest) + 2 * _SLACK_WALL_S
 

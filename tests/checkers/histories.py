@@ -15,7 +15,10 @@ from tocsin.model.events import (
     ActivityRan,
     ActStarted,
     AlarmChanged,
+    AlarmDatapoints,
+    AlarmForecast,
     AlarmNotified,
+    AlarmPath,
     AlarmSeen,
     AlarmsPolled,
     CanaryRan,
@@ -33,6 +36,7 @@ from tocsin.model.events import (
     ProbeResult,
     ResidueChecked,
     Stopped,
+    TopicPath,
     WorkCounted,
 )
 from tocsin.model.experiment import (
@@ -411,6 +415,45 @@ class Scene:
         for rule in self.expect.conserved:
             yield WorkCounted(at=self.end - 0.2, rule=rule, accepted=37, processed=37, waited_s=1.2)
         yield ResidueChecked(at=self.end - 0.1)
+
+
+TOPIC = TopicPath(topic="arn:aws:sns:eu-west-1:000000000000:bells", subscribed=True, confirmed=True)
+"""The queue `oncall` is subscribed, and nothing is filtered."""
+
+
+def path(alarm: str, *topics: TopicPath, scene: Scene | None = None, **changes: object) -> AlarmPath:
+    """How an alarm tells somebody, as read before the fault: whole, but for the changes."""
+    at = (scene or Scene()).requested - 0.5
+    whole = AlarmPath(
+        at=at, alarm=alarm, actions_enabled=True, actions=tuple(one.topic for one in topics), topics=topics
+    )
+    return whole.model_copy(update=changes)
+
+
+def datapoints(alarm: str, *values: float, scene: Scene | None = None, **changes: object) -> AlarmDatapoints:
+    """What an alarm on `Sum >= 5` of five minutes had to look at during the fault."""
+    scene = scene or Scene()
+    read = AlarmDatapoints(
+        at=scene.end - 0.1,
+        alarm=alarm,
+        since=scene.accepted,
+        until=scene.undo_requested,
+        values=values,
+        threshold=5,
+        comparison_operator="GreaterThanOrEqualToThreshold",
+        datapoints_to_alarm=1,
+        evaluation_periods=1,
+        treat_missing_data="notBreaching",
+    )
+    return read.model_copy(update=changes)
+
+
+def forecast(alarm: str, *, feasible: bool = True) -> AlarmForecast:
+    """What preflight worked out."""
+    if feasible:
+        return AlarmForecast(at=START + 0.5, alarm=alarm, feasible=True, detail="", typical_s=145, worst_s=660)
+    detail = "5xx Sum >= 5 in 300 s needs 5 bad requests a period; at 0.01 arrivals/s at most 2 can come"
+    return AlarmForecast(at=START + 0.5, alarm=alarm, feasible=False, detail=detail)
 
 
 def passing() -> list[Event]:

@@ -18,6 +18,7 @@ from tests.checkers.histories import (
     add,
     drop,
     failing,
+    forecast,
     gap,
     passing,
     tweak,
@@ -34,7 +35,6 @@ from tocsin.model.events import (
     ActivityRan,
     ActorDied,
     AlarmChanged,
-    AlarmForecast,
     AlarmNotified,
     AlarmSeen,
     AlarmsPolled,
@@ -116,31 +116,23 @@ Row = tuple[str, Callable[[], History], str, Outcome, Reason]
 F, U, P = Outcome.FAIL, Outcome.UNKNOWN, Outcome.PASS
 
 
-def forecasts(*, feasible: bool) -> list[Event]:
-    """What preflight worked out for the two alarms that must ring."""
-    told = {"earliest_s": 0.0, "typical_s": 145.0, "worst_s": 660.0} if feasible else {}
-    detail = "5xx Sum >= 5 in 300 s needs 5 bad requests a period; at 20 arrivals/s at most 2 can come"
-    return [
-        AlarmForecast(at=START + 0.5, alarm="api-5xx", feasible=feasible, detail=detail, **told),
-        AlarmForecast(at=START + 0.5, alarm="api-latency", feasible=True, detail="", typical_s=245, worst_s=660),
-    ]
-
-
-def refused_as_infeasible() -> History:
-    return add(SCENE.refused(), *forecasts(feasible=False))
-
-
 ALARM_ROWS: list[Row] = [
     ("never rings", lambda: silent("api-5xx"), "must:api-5xx", F, Reason.DID_NOT_RING),
-    ("cannot ring", refused_as_infeasible, "must:api-5xx", U, Reason.INFEASIBLE),
+    (
+        "cannot ring",
+        lambda: add(SCENE.refused(), forecast("api-5xx", feasible=False)),
+        "must:api-5xx",
+        U,
+        Reason.INFEASIBLE,
+    ),
     (
         "silent although it could ring",
-        lambda: add(silent("api-5xx"), *forecasts(feasible=True)),
+        lambda: add(silent("api-5xx"), forecast("api-5xx")),
         "must:api-5xx",
         F,
         Reason.DID_NOT_RING,
     ),
-    ("rings as forecast", lambda: add(passing(), *forecasts(feasible=True)), "must:api-5xx", P, Reason.AS_EXPECTED),
+    ("rings as forecast", lambda: add(passing(), forecast("api-5xx")), "must:api-5xx", P, Reason.AS_EXPECTED),
     ("never rang, never clears", lambda: silent("api-5xx"), "clears:api-5xx", U, Reason.NO_EVIDENCE),
     (
         "rings a minute late",

@@ -7,13 +7,30 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.checkers.histories import EXPECT, Scene, drop, failing, gap, passing, tweak, without
+from tests.checkers.histories import (
+    EXPECT,
+    TOPIC,
+    Scene,
+    add,
+    datapoints,
+    drop,
+    failing,
+    forecast,
+    gap,
+    passing,
+    path,
+    tweak,
+    without,
+)
 
 from tocsin.checkers import judge
 from tocsin.model.events import (
     ActorDied,
     AlarmChanged,
+    AlarmDatapoints,
+    AlarmForecast,
     AlarmNotified,
+    AlarmPath,
     AlarmSeen,
     AlarmsPolled,
     CanaryRan,
@@ -30,11 +47,23 @@ from tocsin.model.verdict import Outcome, merge
 
 OUTCOMES = st.sampled_from(list(Outcome))
 MANY = st.lists(OUTCOMES, max_size=8)
-KINDS = sorted({type(event) for event in passing()} - {DrillStarted}, key=lambda kind: kind.__name__)
+CAUSES = {AlarmDatapoints, AlarmForecast, AlarmPath}
+"""What only tells why: a verdict rests on nothing in it."""
+KINDS = sorted(({type(event) for event in passing()} | CAUSES) - {DrillStarted}, key=lambda kind: kind.__name__)
 
 NOT_PASSING: dict[str, Callable[[], list[Event]]] = {
     "failing": failing,
     "silent alarm": lambda: Scene(rings={"api-latency": (312.0, 301.0)}).history(),
+    "silent alarm, with its causes": lambda: add(
+        Scene(rings={"api-latency": (312.0, 301.0)}).history(),
+        forecast("api-5xx"),
+        path("api-5xx", TOPIC),
+        datapoints("api-5xx", 1, 3),
+    ),
+    "nobody told, with the cause": lambda: add(
+        without(passing(), AlarmNotified), path("api-5xx", TOPIC, actions_enabled=False)
+    ),
+    "infeasible": lambda: add(Scene().refused(), forecast("api-5xx", feasible=False)),
     "loud quiet alarm": lambda: Scene(rings={**Scene().rings, "label-dlq": (200.0, 100.0)}).history(),
     "seeing blind alarm": lambda: Scene(rings={**Scene().rings, "api-5xx-legacy": (200.0, 100.0)}).history(),
     "canary blind": lambda: Scene(failing_canaries=()).history(),
@@ -120,7 +149,7 @@ def test_forgetting_single_observations_never_makes_a_pass(name: str, data: st.D
 @settings(max_examples=60, deadline=None)
 @given(removed=st.sets(st.sampled_from(KINDS), min_size=1))
 def test_every_kind_of_evidence_is_needed_for_a_pass(removed: set[type[Event]]) -> None:
-    needless = {"GuardChecked"}
+    needless = {"GuardChecked", *(kind.__name__ for kind in CAUSES)}
     verdict = judge(without(passing(), *removed))
     if {kind.__name__ for kind in removed} <= needless:
         assert verdict.outcome == Outcome.PASS

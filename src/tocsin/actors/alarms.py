@@ -10,6 +10,7 @@ from typing import Any
 
 from dateutil.parser import isoparse
 
+from tocsin.actors.alarm_evidence import read_datapoints, read_path
 from tocsin.actors.base import ThreadActor
 from tocsin.alarms.deploy import DESCRIBE_GRANT, definition_drift, describe_alarms
 from tocsin.context import RunContext
@@ -68,6 +69,7 @@ class AlarmWatcher(ThreadActor):
             if alarm_name in described:
                 self._history.record(self._seen(name, described[alarm_name], has_data=None))
                 self._updated[alarm_name] = described[alarm_name]["StateUpdatedTimestamp"]
+        self._record_paths(described)
         if self._pager is not None:
             self._pager.drain()
 
@@ -91,10 +93,36 @@ class AlarmWatcher(ThreadActor):
                 self._poll()
         super().stop()
 
-    def record_data(self) -> None:
-        """Record whether the metric of each alarm has ever had a datapoint, after traffic has been offered."""
+    def record_paths(self) -> None:
+        """Record whom the alarms that must ring would tell, as it is now."""
+        with contextlib.suppress(TargetError):
+            self._record_paths(describe_alarms(self._ctx.system.alarms.values(), self._ctx.target))
+
+    def _record_paths(self, described: Mapping[str, Mapping[str, Any]]) -> None:
+        for name, alarm in self._must(described).items():
+            self._history.record(read_path(self._ctx, name, alarm))
+
+    def _must(self, described: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        """Those that must ring, by their name in the system file, as CloudWatch describes them."""
+        must = {entry.alarm for entry in self._ctx.experiment.extension.expect.must_alarms}
+        return {
+            name: described[alarm_name]
+            for alarm_name, name in self._names.items()
+            if name in must and alarm_name in described
+        }
+
+    def record_data(self, since: float | None, until: float | None) -> None:
+        """Record what there was to see for the alarms, after traffic has been offered.
+
+        Whether the metric of each has ever had a datapoint; and of those that must ring the datapoints from `since`
+        to `until`, the fault's wall-clock times, if there was one.
+        """
         with contextlib.suppress(TargetError):
             described = describe_alarms(self._ctx.system.alarms.values(), self._ctx.target)
+            if since is not None and until is not None:
+                for name, alarm in self._must(described).items():
+                    if "ComparisonOperator" in alarm:
+                        self._history.record(read_datapoints(self._ctx, name, alarm, since, until))
             for alarm_name, name in self._names.items():
                 if alarm_name in described:
                     has_data = self._has_data(self._ctx.system.alarms[name])

@@ -335,6 +335,11 @@ _BREACH: Mapping[str, Callable[[float, float], bool]] = {
 }
 
 
+def breaches(value: float, comparison_operator: str, threshold: float) -> bool:
+    """Whether a datapoint is on the wrong side of the threshold."""
+    return _BREACH[comparison_operator](value, threshold)
+
+
 def key_of(metric: MetricRef) -> MetricKey:
     """The key of the `Metric` of a definition."""
     return metric_key(metric.namespace, metric.metric_name, _dimensions(metric.dimensions))

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
-from tocsin.alarms.cloudwatch import CompositeRule, evaluation_tick_s, least_samples, percentile_of
+from tocsin.alarms.cloudwatch import CompositeRule, breaches, evaluation_tick_s, least_samples, percentile_of
 from tocsin.model.duration import format_duration
 from tocsin.model.system import CompositeAlarm, MetricAlarm
 
@@ -268,7 +268,7 @@ def _out_of_reach(alarm: MetricAlarm, traffic: Traffic) -> str | None:
     if _is_above(alarm) and _counts(alarm, kind):
         return _too_few(alarm, traffic)
     lowest, highest = kind.at_least, math.inf if _statistic(alarm) in ("Sum", "SampleCount") else kind.at_most
-    if not _breaches(alarm, highest if _is_above(alarm) else lowest):
+    if not breaches(highest if _is_above(alarm) else lowest, alarm.comparison_operator, alarm.threshold):
         return f"{_asked(alarm)} cannot be: a value of this metric is between {lowest:g} and {highest:g}"
     fewest = least_samples(alarm)
     if kind.sampled_by_request and traffic.at_most(alarm.period_s) < fewest:
@@ -294,15 +294,6 @@ def _too_few(alarm: MetricAlarm, traffic: Traffic) -> str | None:
         f"{_asked(alarm)} needs {needed:g} bad requests a period; {_can_come(alarm, traffic)}. "
         f"{_offer_more(needed, alarm, traffic)}"
     )
-
-
-def _breaches(alarm: MetricAlarm, value: float) -> bool:
-    return {
-        "GreaterThanOrEqualToThreshold": value >= alarm.threshold,
-        "GreaterThanThreshold": value > alarm.threshold,
-        "LessThanThreshold": value < alarm.threshold,
-        "LessThanOrEqualToThreshold": value <= alarm.threshold,
-    }[alarm.comparison_operator]
 
 
 def _can_come(alarm: MetricAlarm, traffic: Traffic) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tocsin.checkers.alarm_causes import why_nobody_was_told, why_silent
 from tocsin.checkers.answers import Answer, Question
 from tocsin.checkers.timeline import LONGEST_SILENCE_S, LONGEST_SILENCE_WALL_S, Timeline
 from tocsin.model.duration import format_duration
@@ -118,18 +119,17 @@ def _ring(timeline: Timeline, entry: MustAlarm) -> Judgement:
     rang = f"rang {format_duration(after_s)} after the injection"
     if after_s > entry.within:
         return question.failed(Reason.RANG_LATE, f"{rang}, later than {format_duration(entry.within)}", alarm_s=after_s)
-    drift = _drift(timeline, entry.alarm)
     if timeline.system.notifications is None:
-        return question.passed(f"{rang}{drift}", alarm_s=after_s)
-    return _told(question, timeline, ring, f"{rang}{drift}", after_s)
+        return question.passed(f"{rang}{_drift(timeline, entry.alarm)}", alarm_s=after_s)
+    return _told(question, timeline, ring, rang, after_s)
 
 
 def _told(question: Question, timeline: Timeline, ring: AlarmChanged, rang: str, after_s: float) -> Judgement:
-    notified = _notification(timeline, ring)
+    notified, drift = _notification(timeline, ring), _drift(timeline, ring.alarm)
     if notified is not None and timeline.accepted is not None:
         notified_s = timeline.production(notified.at - timeline.accepted)
         return question.passed(
-            f"{rang}; the notification arrived after {format_duration(notified_s)} by {notified.via}",
+            f"{rang}{drift}; the notification arrived after {format_duration(notified_s)} by {notified.via}",
             alarm_s=after_s,
             notified_s=notified_s,
         )
@@ -139,7 +139,9 @@ def _told(question: Question, timeline: Timeline, ring: AlarmChanged, rang: str,
             Reason.WINDOW_CUT, f"{rang}; the drill ended before a notification could arrive", alarm_s=after_s
         )
     return question.failed(
-        Reason.NOT_NOTIFIED, f"{rang}, but no notification arrived: nobody was told", alarm_s=after_s
+        Reason.NOT_NOTIFIED,
+        f"{rang}, but no notification arrived and nobody was told{why_nobody_was_told(timeline, ring.alarm)}{drift}",
+        alarm_s=after_s,
     )
 
 
@@ -153,11 +155,10 @@ def _silent(question: Question, timeline: Timeline, entry: MustAlarm) -> Judgeme
         return question.unknown(Reason.WINDOW_CUT, f"it had not rung when the fault ended after {held}")
     if not timeline.watched(entry.alarm, timeline.accepted, deadline):
         return question.unknown(Reason.NOT_WATCHED, _gap(timeline, entry.alarm, timeline.accepted, deadline))
-    no_data = "; its metric has never had a datapoint" if timeline.has_data(entry.alarm) is False else ""
     return question.failed(
         Reason.DID_NOT_RING,
         f"it was watched for {format_duration(entry.within)} and stayed "
-        f"{timeline.state_at(entry.alarm, deadline)}{no_data}{_drift(timeline, entry.alarm)}",
+        f"{timeline.state_at(entry.alarm, deadline)}{why_silent(timeline, entry.alarm)}{_drift(timeline, entry.alarm)}",
     )
 
 

@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from tocsin.model.base import Model
 from tocsin.model.experiment import Experiment
-from tocsin.model.system import AlarmState, System
+from tocsin.model.system import AlarmState, ComparisonOperator, System, TreatMissingData
 
 
 class Act(StrEnum):
@@ -167,6 +167,45 @@ class AlarmChanged(Model):
     reason: str = ""
 
 
+class TopicPath(Model):
+    """What SNS says about the way from an alarm's topic to the notification queue."""
+
+    topic: str = Field(description="ARN of an action of the alarm")
+    subscribed: bool | None = Field(default=None, description="whether the queue is; None if it cannot be read")
+    confirmed: bool | None = Field(default=None, description="whether the subscription is confirmed")
+    filter_policy: str | None = Field(default=None, description="JSON, as it is in the subscription")
+    filter_scope: Literal["MessageAttributes", "MessageBody"] = "MessageAttributes"
+    detail: str = Field(default="", description="why something could not be read")
+
+
+class AlarmPath(Model):
+    """How the account's alarm would tell somebody: read before the fault, and again at its end."""
+
+    kind: Literal["alarm_path"] = "alarm_path"
+    at: float
+    alarm: str
+    actions_enabled: bool
+    actions: tuple[str, ...] = Field(description="ARNs in AlarmActions")
+    topics: tuple[TopicPath, ...] = Field(default=(), description="those of the actions that are SNS topics")
+
+
+class AlarmDatapoints(Model):
+    """What the account's alarm had to look at while the fault was in place; read late, because CloudWatch is late."""
+
+    kind: Literal["alarm_datapoints"] = "alarm_datapoints"
+    at: float
+    alarm: str
+    since: float = Field(description="when the injection was accepted")
+    until: float = Field(description="when its undo was requested")
+    values: tuple[float, ...] | None = Field(description="datapoints of the alarm's own period; None if not readable")
+    threshold: float
+    comparison_operator: ComparisonOperator
+    datapoints_to_alarm: int
+    evaluation_periods: int
+    treat_missing_data: TreatMissingData
+    detail: str = Field(default="", description="why they could not be read")
+
+
 class AlarmNotified(Model):
     """The notification of a transition arrived where people are told."""
 
@@ -317,6 +356,8 @@ Event = Annotated[
     | AlarmSeen
     | AlarmForecast
     | AlarmChanged
+    | AlarmPath
+    | AlarmDatapoints
     | AlarmNotified
     | AlarmsPolled
     | LoadSecond

@@ -1,0 +1,45 @@
+"""What SNS really says about the way from an alarm's topic to the queue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.drill.conftest import Checkout
+
+from tocsin.actors.alarm_evidence import read_topic
+from tocsin.alarms.delivery import passes
+from tocsin.model.events import TopicPath
+from tocsin.target import Target
+from tocsin.targets import load_target
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
+POLICY = '{"AlarmName": ["another"]}'
+
+
+def target(checkout: Checkout) -> Target:
+    return replace(load_target(checkout.root, "sandbox"), region="ap-southeast-2")
+
+
+def test_subscriptions_are_read_as_they_are(checkout: Checkout) -> None:
+    sns, sqs = checkout.client("sns"), checkout.client("sqs")
+    topic = sns.create_topic(Name="bells")["TopicArn"]
+    url = sqs.create_queue(QueueName="pager")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    try:
+        assert read_topic(target(checkout), topic, "pager") == TopicPath(topic=topic, subscribed=False)
+        subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)
+        whole = TopicPath(topic=topic, subscribed=True, confirmed=True)
+        assert read_topic(target(checkout), topic, "pager") == whole
+        for name, value in (("FilterPolicyScope", "MessageBody"), ("FilterPolicy", POLICY)):
+            sns.set_subscription_attributes(
+                SubscriptionArn=subscription["SubscriptionArn"], AttributeName=name, AttributeValue=value
+            )
+        read = read_topic(target(checkout), topic, "pager")
+        assert (read.filter_policy, read.filter_scope) == (POLICY, "MessageBody")
+        assert passes(read.filter_policy, read.filter_scope, "shop-5xx") is False
+    finally:
+        sns.delete_topic(TopicArn=topic)
+        sqs.delete_queue(QueueUrl=url)
+    gone = read_topic(target(checkout), topic, "pager")
+    assert (gone.subscribed, gone.detail) == (False, "there is no such topic")
