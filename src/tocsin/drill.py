@@ -43,6 +43,8 @@ from tocsin.preflight import run_preflight
 _TICK_WALL_S = 0.1
 _CONTRACT_WALL_S = 25.0
 """A contract run is real requests: it takes the same time on every clock."""
+_INJECTION_S = 900.0
+"""Production seconds that one activity of the method may take: the longest wait for the effect of any fault."""
 _WORK_PATIENCE_S = 600.0
 """Production seconds for accepted work to be finished after recovery."""
 
@@ -103,6 +105,7 @@ class _Drill:
 
     def fault(self) -> None:
         with self._act(Act.FAULT):
+            self._faults.expires_at = self._ctx.now() + self._longest_fault()
             if not self._injector.run_method():
                 self._ctx.stop.wait(0)
                 if self._faults.refusal is not None:
@@ -161,6 +164,12 @@ class _Drill:
         """Wait until `enough`, which knows its own deadlines."""
         while not enough():
             self._ctx.stop.wait(_TICK_WALL_S)
+
+    def _longest_fault(self) -> float:
+        """Wall seconds after which no fault of this drill can still be wanted: its deadlines, with a margin."""
+        injections = _INJECTION_S * (1 + len(self._ctx.experiment.method))
+        waits = self._view.longest_fault() + self._injector.pauses() + 2 * _CONTRACT_WALL_S
+        return self._ctx.wall(injections) + waits
 
     def _undo_rest(self) -> None:
         """What the experiment's rollbacks did not undo; nothing when they undid everything."""

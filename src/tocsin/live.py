@@ -134,6 +134,13 @@ class LiveView:
                 )
             )
 
+    def longest_fault(self) -> float:
+        """Wall seconds that the fault act may wait for its bells, from the last injection on."""
+        alarms = (m.within + _NOTIFY_GRACE_S for m in self._expect.must_alarms)
+        canaries = (m.within for m in self._expect.must_canaries)
+        least = self._ctx.experiment.extension.fault_for or 0.0
+        return self._ctx.wall(max([least, *self._silences(), *alarms, *canaries])) + _SLACK_WALL_S
+
     def _silences(self) -> list[float]:
         """How long each alarm that must stay silent is watched."""
         blind = [QuietAlarm(alarm=entry.alarm) for entry in self._expect.blind]

@@ -13,7 +13,8 @@ from typing import Any
 from tocsin import identity, probes, procedures, resolve
 from tocsin.actors import alarms, work
 from tocsin.errors import InvalidInput
-from tocsin.faults.base import AnyFault, Aws
+from tocsin.faults import deadman
+from tocsin.faults.base import AnyFault, Aws, Fault
 from tocsin.faults.registry import FAULTS
 from tocsin.history import read_history
 from tocsin.iam import ANY, Arns, Grant
@@ -154,6 +155,8 @@ def plan_grants(plan: Plan, root: Path, target: Target | None = None) -> Iterato
         yield from _activity_grants(provider, arns, aws)
     for fault in faults(plan):
         yield from fault_grants(fault, arns, () if aws is None else fault.arns(aws))
+        if target is not None and target.dead_man_role and type(fault).dead_man is not Fault.dead_man:
+            yield from deadman.grants(target.dead_man_role, arns)
     principals = (arns.global_("iam", "user/*"), arns.global_("iam", "role/*"))
     yield Grant(sid="DryRun", actions=("iam:SimulatePrincipalPolicy",), resources=principals)
 

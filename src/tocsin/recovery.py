@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tocsin.faults.lifecycle import recover
+from tocsin.faults.registry import FAULTS
 from tocsin.ledger import Entry, EntryState, Ledger
 from tocsin.project import ledger_path
 from tocsin.targets import SANDBOX, check_target_name, load_target
@@ -85,4 +86,16 @@ def ledger_lines(root: Path, name: str, *, everything: bool) -> Iterator[str]:
 def _line(entry: Entry) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.created_at))
     detail = f"  ({entry.detail})" if entry.detail and entry.open else ""
-    return f"{when}  {entry.id}  {entry.state.value:<8}  {entry.fault} on {entry.resource}{detail}"
+    return f"{when}  {entry.id}  {entry.state.value:<8}  {entry.fault} on {entry.resource}{_end(entry)}{detail}"
+
+
+def _end(entry: Entry) -> str:
+    """When AWS ends an open fault without us, and what that means for whoever reads it."""
+    if entry.expires_at is None or not entry.open:
+        return ""
+    at = time.strftime("%H:%M", time.localtime(entry.expires_at))
+    if time.time() < entry.expires_at:
+        return f"; ends by itself at {at}"
+    by_itself = entry.fault in FAULTS and FAULTS[entry.fault].expires
+    ended = f"ended by itself at {at}, harmless since" if by_itself else f"a schedule should have ended it at {at}"
+    return f"; {ended}: `tocsin recover` verifies that and removes what is left"

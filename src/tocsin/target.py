@@ -21,12 +21,15 @@ _NOT_FOUND = ("NotFound", "NonExistent", "DoesNotExist", "NoSuch")
 _LATER = frozenset(
     {
         "BandwidthLimitExceeded",
+        "ConcurrentModification",
         "EC2ThrottledException",
         "ExpiredToken",
         "ExpiredTokenException",
         "InternalError",
         "InternalFailure",
         "InternalServerError",
+        "LimitExceededException",
+        "OperationAborted",
         "PriorRequestNotComplete",
         "ProvisionedThroughputExceededException",
         "RequestExpired",
@@ -36,6 +39,7 @@ _LATER = frozenset(
         "RequestTimeout",
         "RequestTimeoutException",
         "ResourceConflictException",
+        "ResourceInUseException",
         "ServiceUnavailable",
         "ServiceUnavailableException",
         "SlowDown",
@@ -48,7 +52,7 @@ _LATER = frozenset(
 )
 """Error codes after which the same call may succeed: those that botocore's standard mode retries
 (https://boto3.amazonaws.com/v1/documentation/api/latest/guide/retries.html), expired credentials, which whoever owns
-them renews, and Lambda's conflict with an update that is still going on."""
+them renews, and conflicts of Lambda, IAM, S3 and DynamoDB with a change that is still going on."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class Target:
     """An AWS-compatible API and the speed of its clock.
 
     `scale` is 1 on a real account; in the sandbox, production durations are divided by it. `timeout_s` is how long one
-    call may take, in wall seconds. `calls` counts what is asked of the account.
+    call may take, in wall seconds. `calls` counts what is asked of the account. `dead_man_role` is the ARN of the role
+    under which EventBridge Scheduler ends a fault that nobody is left to undo; None for no such schedules.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Target:
     endpoint_url: str | None = None
     account: str | None = None
     profile: str | None = None
+    dead_man_role: str | None = None
     scale: float = 1.0
     timeout_s: float = 20.0
     access_key_id: str | None = field(default=None, repr=False)

@@ -26,6 +26,11 @@ class TargetSpec(Model):
     region: str
     profile: str | None = Field(default=None, description="profile of the AWS configuration files")
     endpoint_url: str | None = Field(default=None, description="an AWS-compatible API other than AWS")
+    dead_man_role: str | None = Field(
+        default=None,
+        pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$",
+        description="role under which EventBridge Scheduler ends a fault that nobody is left to undo",
+    )
     scale: float = Field(default=1.0, gt=0, description="production seconds per second; above 1 only for emulators")
 
 
@@ -58,6 +63,7 @@ def load_target(root: Path, name: str) -> Target:
         account=spec.account,
         profile=spec.profile,
         endpoint_url=spec.endpoint_url,
+        dead_man_role=spec.dead_man_role,
         scale=spec.scale,
     )
 

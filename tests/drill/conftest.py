@@ -21,6 +21,8 @@ from tocsin.targets import load_target
 
 ROOT = Path(__file__).parents[2]
 CONTENT = ("contracts", "experiments", "loadtests", "replicas", "synthetics", "systems")
+TABLE = "tocsin-drill-orders"
+"""A table of our own: the replica has none."""
 EXPERIMENTS = ROOT / "experiments" / "leave-attendance"
 
 
@@ -98,6 +100,16 @@ def wait_for(what: str, seen: Callable[[], bool], timeout_s: float = 60) -> None
         time.sleep(0.05)
 
 
+def make_table(dynamodb: Any) -> None:
+    """For the fault that the replica itself has no resource for."""
+    dynamodb.create_table(
+        TableName=TABLE,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+    )
+
+
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     root = tmp_path_factory.mktemp("checkout")
@@ -107,6 +119,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     up = checkout.tocsin("sandbox", "up", "leave-attendance", timeout=120)
     assert up.returncode == 0, up.stdout + up.stderr
     try:
+        make_table(checkout.client("dynamodb"))
         yield checkout
     finally:
         down = checkout.tocsin("sandbox", "down", timeout=60)

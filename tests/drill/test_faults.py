@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.drill.conftest import Checkout
+from botocore.exceptions import ClientError
+from tests.drill.conftest import TABLE, Checkout
 
 from tocsin.faults.base import AnyFault
 from tocsin.faults.lifecycle import FaultLifecycle
@@ -20,12 +21,17 @@ from tocsin.targets import load_target
 pytestmark = pytest.mark.drill
 
 STAGE = "leave-attendance-dev"
+ROLE = f"{STAGE}-ap-southeast-2-lambdaRole"
+BUCKET = f"{STAGE}-deployments"
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    "dynamodb_table_deny": {"table": TABLE, "actions": ["dynamodb:PutItem"]},
+    "iam_role_deny": {"role": ROLE, "actions": ["sqs:*"]},
     "lambda_bad_release": {"function": f"{STAGE}-clockIn", "alias": "provisioned"},
     "lambda_environment_credential": {"function": f"{STAGE}-calendarSyncWorker", "variable": "GRAPH_CLIENT_SECRET"},
     "lambda_event_source_disabled": {"function": f"{STAGE}-calendarSyncWorker", "queue": "itcenter-dev-calendar-sync"},
     "lambda_reserved_concurrency": {"function": f"{STAGE}-clockIn", "reserved": 0},
     "rds_proxy_throttle": {"proxy": "itcenter-dev-proxy", "max_connections_percent": 1, "borrow_timeout_s": 1},
+    "s3_bucket_deny": {"bucket": BUCKET, "actions": ["s3:GetObject", "s3:ListBucket"]},
     "sqs_poison_message": {"queue": "itcenter-dev-calendar-sync"},
 }
 
@@ -58,11 +64,26 @@ ACCOUNT: dict[str, Describe] = {
     ][0]["ConnectionPoolConfig"],
     "queue": lambda client: _attributes(client, "itcenter-dev-calendar-sync"),
     "dead-letter queue": lambda client: _attributes(client, "itcenter-dev-calendar-sync-dlq"),
+    "policies of the role": lambda client: client("iam").list_role_policies(RoleName=ROLE)["PolicyNames"],
+    "policy of the bucket": lambda client: _answer(client("s3").get_bucket_policy, Bucket=BUCKET),
+    "policy of the table": lambda client: _answer(
+        client("dynamodb").get_resource_policy,
+        ResourceArn=client("dynamodb").describe_table(TableName=TABLE)["Table"]["TableArn"],
+    ),
+    "schedules": lambda client: client("scheduler").list_schedules()["Schedules"],
 }
 
 
 def _without_metadata(answer: dict[str, Any], *more: str) -> dict[str, Any]:
     return {key: value for key, value in answer.items() if key not in ("ResponseMetadata", *more)}
+
+
+def _answer(call: Callable[..., Any], **request: Any) -> Any:
+    """The policy; or the code of the error, where there is none."""
+    try:
+        return call(**request)["Policy"]
+    except ClientError as error:
+        return error.response["Error"]["Code"]
 
 
 def _function(client: Callable[[str], Any], name: str) -> dict[str, Any]:
@@ -81,9 +102,9 @@ def _attributes(client: Callable[[str], Any], name: str) -> dict[str, str]:
 
 class Bench:
     def __init__(self, checkout: Checkout, directory: Path) -> None:
-        self.client = checkout.client
         found = load_target(checkout.root, "sandbox")
         self.target = replace(found, region="ap-southeast-2")
+        self.client = self.target.client
         self.ledger = Ledger(directory / "ledger.sqlite", "sandbox")
         self.lifecycle = FaultLifecycle(target=self.target, ledger=self.ledger, drill="d")
 

@@ -49,11 +49,14 @@ def _default(value: Any) -> Any:
     return None if value is PydanticUndefined else value
 
 
+dynamodb_table_deny = _action(FAULTS["dynamodb_table_deny"])
+iam_role_deny = _action(FAULTS["iam_role_deny"])
 lambda_bad_release = _action(FAULTS["lambda_bad_release"])
 lambda_environment_credential = _action(FAULTS["lambda_environment_credential"])
 lambda_event_source_disabled = _action(FAULTS["lambda_event_source_disabled"])
 lambda_reserved_concurrency = _action(FAULTS["lambda_reserved_concurrency"])
 rds_proxy_throttle = _action(FAULTS["rds_proxy_throttle"])
+s3_bucket_deny = _action(FAULTS["s3_bucket_deny"])
 sqs_poison_message = _action(FAULTS["sqs_poison_message"])
 
 
@@ -72,11 +75,14 @@ def undo(configuration: Configuration | None = None) -> str:
 
 
 __all__ = [
+    "dynamodb_table_deny",
+    "iam_role_deny",
     "lambda_bad_release",
     "lambda_environment_credential",
     "lambda_event_source_disabled",
     "lambda_reserved_concurrency",
     "rds_proxy_throttle",
+    "s3_bucket_deny",
     "sqs_poison_message",
     "undo",
 ]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from tocsin.errors import NotFound, TargetError
-from tocsin.faults.base import Aws, Fault, State
+from tocsin.faults.base import Aws, Fault, ScheduledCall, State
 from tocsin.iam import ANY, Arns
 from tocsin.target import aws_errors
 
@@ -166,6 +166,18 @@ class LambdaReservedConcurrency(Fault[ConcurrencyState]):
                         FunctionName=self.function, Qualifier=qualifier, ProvisionedConcurrentExecutions=count
                     )
 
+    def dead_man(self, aws: Aws, prior: ConcurrencyState) -> ScheduledCall:
+        # Provisioned concurrency stays away, which makes the function slower to start and hurts no one.
+        if prior.reserved is None:
+            return ScheduledCall(
+                service="lambda", operation="deleteFunctionConcurrency", request={"FunctionName": self.function}
+            )
+        return ScheduledCall(
+            service="lambda",
+            operation="putFunctionConcurrency",
+            request={"FunctionName": self.function, "ReservedConcurrentExecutions": prior.reserved},
+        )
+
 
 # --- environment credential ---------------------------------------------------------------------------------
 
@@ -186,7 +198,7 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
     The prior environment is remembered by a published version, never by value: a version's environment is locked
     (https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html). The newest version with the same
     environment is taken; a function that has none gets one of ours, which serves nothing and is deleted after the
-    undo was verified.
+    undo was verified. No schedule can end it: the call would carry the environment, and with it the secret.
     """
 
     kind: ClassVar[str] = "lambda_environment_credential"
@@ -356,6 +368,13 @@ class LambdaEventSourceDisabled(Fault[MappingState]):
         with aws_errors(f"changing the {self.resource}"):
             aws.client("lambda").update_event_source_mapping(UUID=uuid, Enabled=enabled)
 
+    def dead_man(self, aws: Aws, prior: MappingState) -> ScheduledCall:
+        return ScheduledCall(
+            service="lambda",
+            operation="updateEventSourceMapping",
+            request={"Uuid": prior.uuid, "Enabled": prior.enabled},
+        )
+
 
 # --- bad release --------------------------------------------------------------------------------------------
 
@@ -452,6 +471,19 @@ class LambdaBadRelease(Fault[ReleaseState]):
 
     def forget(self, aws: Aws, prior: ReleaseState) -> None:
         _delete_own(aws, self.function)
+
+    def dead_man(self, aws: Aws, prior: ReleaseState) -> ScheduledCall:
+        # The bad code stays in $LATEST, which callers of the alias do not see.
+        return ScheduledCall(
+            service="lambda",
+            operation="updateAlias",
+            request={
+                "FunctionName": self.function,
+                "Name": self.alias,
+                "FunctionVersion": prior.alias_version,
+                "RoutingConfig": {"AdditionalVersionWeights": prior.alias_weights},
+            },
+        )
 
     def _point_alias(self, aws: Aws, version: str, weights: dict[str, float]) -> None:
         aws.client("lambda").update_alias(

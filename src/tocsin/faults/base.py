@@ -43,10 +43,14 @@ class Aws:
         """A boto3 client of the target."""
         return self.target.client(service)
 
+    @property
+    def partition(self) -> str:
+        """`aws`, or that of China or of the government regions."""
+        return str(self.target.session.get_partition_for_region(self.target.region))
+
     def arn(self, service: str, resource: str) -> str:
         """ARN of a resource in the target's account and region, whose name is all there is to know."""
-        partition = self.target.session.get_partition_for_region(self.target.region)
-        return f"arn:{partition}:{service}:{self.target.region}:{self.target.account}:{resource}"
+        return f"arn:{self.partition}:{service}:{self.target.region}:{self.target.account}:{resource}"
 
 
 class ScheduledCall(Model):
@@ -57,7 +61,10 @@ class ScheduledCall(Model):
 
     service: str = Field(description="service of the SDK in lower case: `lambda`, `rds`")
     operation: str = Field(description="operation in camel case: `deleteFunctionConcurrency`")
-    request: dict[str, Any] = Field(description="its parameters; never a secret: a schedule can be read")
+    request: dict[str, Any] = Field(
+        description="its parameters, named as in the SDK for Java, with a capital: `DbProxyName`, `Uuid`; never a "
+        "secret: a schedule can be read"
+    )
 
 
 class Fault(Model, ABC, Generic[StateT]):
@@ -120,7 +127,11 @@ class Fault(Model, ABC, Generic[StateT]):
         """Remove what the fault itself made, after the undo was verified. May be called again after a crash."""
 
     def dead_man(self, aws: Aws, prior: StateT) -> ScheduledCall | None:
-        """The one call that ends the harm when nobody is left to undo it; None where no single call can."""
+        """The one call that ends the harm when nobody is left to undo it; None where no single call can.
+
+        It may leave things behind that hurt nobody: what it leaves must be as before or as broken, field by field, so
+        that a later undo finds no drift. Asked before there is a ledger entry.
+        """
         return None
 
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tocsin.errors import HistoryError, LedgerError, Refused, ResidueLeft, Unavailable
-from tocsin.faults.base import AnyFault, Aws, State
+from tocsin.errors import HistoryError, LedgerError, Refused, ResidueLeft, TargetError, Unavailable
+from tocsin.faults import deadman
+from tocsin.faults.base import AnyFault, Aws, ScheduledCall, State
 from tocsin.faults.registry import FAULTS
 from tocsin.ledger import Entry, EntryState, Ledger
 from tocsin.model.events import Event, FaultChanged, FaultStage
@@ -21,6 +22,8 @@ _RETRY_AFTER_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Production seconds between the attempts of an undo, two minutes in all; botocore's own retries come on top.
 https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
 """
+_ENDS_AFTER_S = 3600.0
+"""Production seconds after the injection at which a fault ends by itself when nobody said when."""
 _RETRY_WALL_S = 0.05
 """No sooner than this on a fast clock."""
 
@@ -40,7 +43,7 @@ class FaultLifecycle:
     `record` receives a FaultChanged for every stage; `wait` sleeps in wall seconds and may raise Refused. `permit` is
     asked right before a resource is changed, and raises Refused to forbid it; the refusal is kept in `refusal`, because
     Chaos Toolkit turns every exception of an action into a failed activity. `expires_at` is when faults that AWS can
-    end by itself shall end.
+    end, by itself or by a dead man's schedule, shall end: epoch seconds; None for an hour after the injection.
     """
 
     target: Target
@@ -62,18 +65,22 @@ class FaultLifecycle:
             `EFFECTIVE`, or `NO_EFFECT` when the API was satisfied and nothing is different from before.
 
         Raises:
-            Refused: a guard forbids it, nothing was written and nothing was injected; or the wait for evidence was
-                cut short, and the entry stays open.
+            Refused: a guard forbids it, or the schedule that would end it cannot be made, and nothing was injected;
+                or the wait for evidence was cut short, and the entry stays open.
             LedgerError: nothing was written and nothing was injected.
             TargetError: AWS refused; the entry stays open until the undo is verified.
         """
-        expires_at = self.expires_at if fault.expires else None
-        looking = Aws(self.target, entry="", expires_at=expires_at)
+        ends_at = self.expires_at or time.time() + _ENDS_AFTER_S / self.target.scale
+        looking = Aws(self.target, entry="", expires_at=ends_at)
         prior = fault.observe(looking, None)
         self._ask(fault, looking)
+        call = fault.dead_man(looking, prior) if self.target.dead_man_role and not fault.expires else None
+        expires_at = ends_at if fault.expires or call else None
         entry = self.ledger.intend(self.drill, fault.kind, fault.resource, fault, prior, expires_at)
         self._written.append(entry)
         aws = Aws(self.target, entry.id, expires_at)
+        if call is not None:
+            self._arm(entry, aws, call)
         self._stage(entry, FaultStage.REQUESTED, f"{fault.resource}: {_describe(prior)}")
         fault.inject(aws, prior)
         self.ledger.advance(entry.id, EntryState.INJECTED)
@@ -86,6 +93,22 @@ class FaultLifecycle:
         except Refused as refusal:
             self.refusal = refusal
             raise
+
+    def _arm(self, entry: Entry, aws: Aws, call: ScheduledCall) -> None:
+        assert self.target.dead_man_role is not None
+        try:
+            deadman.arm(aws, call, self.target.dead_man_role)
+        except TargetError as error:
+            if not isinstance(error, Unavailable):
+                # AWS said no: no schedule is there, and nothing will be injected.
+                self.ledger.advance(entry.id, EntryState.VERIFIED, "nothing was injected")
+            self.refusal = Refused(
+                "dead_man",
+                f"expected a schedule that ends the fault if this run dies, found: {error}. Nothing was injected. Mend "
+                f"the permissions ({', '.join(deadman.PERMISSIONS)}) or the `dead_man_role` of target "
+                f"'{self.target.name}', or leave that out.",
+            )
+            raise self.refusal from error
 
     def _await_effect(self, fault: AnyFault, entry: Entry, aws: Aws, prior: State) -> FaultStage:
         broken = fault.broken(prior)
@@ -153,6 +176,7 @@ class FaultLifecycle:
         self._tell(entry, FaultStage.UNDO_REQUESTED, fault.resource)
         drift = _drift(fault.observe(aws, prior), prior, fault.broken(prior))
         if drift:
+            _disarm(fault, entry, aws)
             detail = f"{fault.resource} was changed by somebody else: {'; '.join(drift)}. Left as it is."
             self._advance(entry, entry.state, detail)
             self._tell(entry, FaultStage.DRIFTED, detail)
@@ -173,6 +197,7 @@ class FaultLifecycle:
                 self._tell(entry, FaultStage.UNDO_FAILED, detail)
                 return False
             time.sleep(max(_POLL_WALL_S, 1.0 / self.target.scale))
+        _disarm(fault, entry, aws)
         fault.forget(aws, prior)
         if not self._advance(entry, EntryState.VERIFIED):
             detail = f"{fault.resource} is as before, but the ledger cannot be written: the entry stays open"
@@ -219,6 +244,12 @@ def recover(target: Target, ledger: Ledger, *, registry: Mapping[str, type[AnyFa
             "Mend what each line names, then call `tocsin recover` again."
         )
     return found
+
+
+def _disarm(fault: AnyFault, entry: Entry, aws: Aws) -> None:
+    """No schedule may fire on a resource that is mended, or that somebody else has taken in hand."""
+    if entry.expires_at is not None and not fault.expires:
+        deadman.disarm(aws)
 
 
 def _describe(state: State) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from tocsin.faults.base import Aws, Fault, State
+from tocsin.faults.base import Aws, Fault, ScheduledCall, State
 from tocsin.iam import Arns
 from tocsin.target import aws_errors
 
@@ -94,14 +94,29 @@ class RdsProxyThrottle(Fault[ProxyPoolState]):
     def undo(self, aws: Aws, prior: ProxyPoolState) -> None:
         self._set(aws, prior)
 
+    def dead_man(self, aws: Aws, prior: ProxyPoolState) -> ScheduledCall:
+        return ScheduledCall(
+            service="rds",
+            operation="modifyDBProxyTargetGroup",
+            request={
+                "DbProxyName": self.proxy,
+                "TargetGroupName": self.target_group,
+                "ConnectionPoolConfig": _pool_config(prior),
+            },
+        )
+
     def _set(self, aws: Aws, pool: ProxyPoolState) -> None:
         with aws_errors(f"changing the target group of {self.resource}"):
             aws.client("rds").modify_db_proxy_target_group(
                 DBProxyName=self.proxy,
                 TargetGroupName=self.target_group,
-                ConnectionPoolConfig={
-                    "MaxConnectionsPercent": pool.max_connections_percent,
-                    "MaxIdleConnectionsPercent": pool.max_idle_connections_percent,
-                    "ConnectionBorrowTimeout": pool.borrow_timeout_s,
-                },
+                ConnectionPoolConfig=_pool_config(pool),
             )
+
+
+def _pool_config(pool: ProxyPoolState) -> dict[str, int]:
+    return {
+        "MaxConnectionsPercent": pool.max_connections_percent,
+        "MaxIdleConnectionsPercent": pool.max_idle_connections_percent,
+        "ConnectionBorrowTimeout": pool.borrow_timeout_s,
+    }

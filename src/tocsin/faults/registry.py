@@ -10,17 +10,23 @@ from tocsin.faults.awslambda import (
     LambdaReservedConcurrency,
 )
 from tocsin.faults.base import AnyFault
+from tocsin.faults.dynamodb import DynamodbTableDeny
+from tocsin.faults.iam import IamRoleDeny
 from tocsin.faults.rds import RdsProxyThrottle
+from tocsin.faults.s3 import S3BucketDeny
 from tocsin.faults.sqs import SqsPoisonMessage
 
 FAULTS: dict[str, type[AnyFault]] = {
     fault.kind: fault
     for fault in (
+        DynamodbTableDeny,
+        IamRoleDeny,
         LambdaBadRelease,
         LambdaEnvironmentCredential,
         LambdaEventSourceDisabled,
         LambdaReservedConcurrency,
         RdsProxyThrottle,
+        S3BucketDeny,
         SqsPoisonMessage,
     )
 }

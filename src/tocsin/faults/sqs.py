@@ -30,7 +30,8 @@ class SqsPoisonMessage(Fault[PoisonState]):
     """Send messages that no consumer can process; they end in the dead-letter queue.
 
     The undo deletes exactly these messages, found by their attribute; it never purges. The effect is seen when they
-    arrive in the dead-letter queue, after `maxReceiveCount` times the visibility time-out.
+    arrive in the dead-letter queue, after `maxReceiveCount` times the visibility time-out. No schedule can end it: no
+    single call finds them, and there they hurt nobody.
     """
 
     kind: ClassVar[str] = "sqs_poison_message"

@@ -1,0 +1,132 @@
+"""A Deny statement that ends by itself: what the faults of IAM, S3 and DynamoDB have in common.
+
+Each statement carries `DateLessThan aws:CurrentTime`, so AWS stops applying it at that time, whoever is left to
+remove it. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import Any, Literal, TypeVar
+
+from botocore.exceptions import ClientError
+
+from tocsin.errors import TargetError
+from tocsin.faults.base import Aws, State
+
+Document = dict[str, Any]
+"""A policy or a statement as AWS gives it: other people's parts of it are kept, whatever they say."""
+
+PRINCIPAL = r"^(\*|arn:aws[a-z-]*:(iam|sts)::\d{12}:[\w+=,.@/-]+)$"
+"""Who is denied in a resource policy: everybody, or one role, user or session."""
+_ACTION = re.compile(r"^[a-z0-9-]+:[A-Za-z0-9*?]+$")
+
+T = TypeVar("T")
+
+
+class DenyState(State):
+    """Our Deny statement in a policy; the other statements are somebody else's, and kept as they are."""
+
+    statement: Literal["absent", "ours", "changed"]
+
+
+ABSENT = DenyState(statement="absent")
+OURS = DenyState(statement="ours")
+
+
+def checked_actions(actions: tuple[str, ...], protected: Iterable[str], service: str | None) -> tuple[str, ...]:
+    """Actions that may be denied: well-formed, of one service (None: of any), and none that the undo needs.
+
+    Raises:
+        ValueError: one may not; the message names it.
+    """
+    for action in actions:
+        if not _ACTION.match(action) or (service is not None and not action.startswith(f"{service}:")):
+            raise ValueError(f"expected an action like '{service or 'dynamodb'}:GetItem', found '{action}'")
+        needed = next((name for name in protected if fnmatchcase(name.lower(), action.lower())), None)
+        if needed is not None:
+            raise ValueError(
+                f"expected actions that leave the way back open, found '{action}': it denies {needed}, which the undo "
+                "needs. Name the data actions to be denied"
+            )
+    return actions
+
+
+def sid(aws: Aws) -> str:
+    """Sid of this entry's statement: letters and digits only.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_sid.html
+    """
+    return f"tocsin{aws.entry}"
+
+
+def deny_statement(
+    aws: Aws, actions: Iterable[str], resources: Iterable[str], principal: str | None = None
+) -> Document:
+    """This entry's statement, in force until `aws.expires_at`; without a principal for a policy of a role.
+
+    Raises:
+        TargetError: there is no time at which it ends.
+    """
+    if aws.expires_at is None:
+        raise TargetError("expected a time at which the Deny statement ends by itself, found none")
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(aws.expires_at))
+    who = {} if principal is None else {"Principal": "*" if principal == "*" else {"AWS": principal}}
+    return {
+        "Sid": sid(aws),
+        "Effect": "Deny",
+        **who,
+        "Action": list(actions),
+        "Resource": list(resources),
+        "Condition": {"DateLessThan": {"aws:CurrentTime": until}},
+    }
+
+
+def state_of(policy: Document | None, ours: Document) -> DenyState:
+    """Whether a policy holds our statement, as we wrote it."""
+    found = [statement for statement in _statements(policy) if statement.get("Sid") == ours["Sid"]]
+    if not found:
+        return ABSENT
+    return (
+        OURS if [_canonical(statement) for statement in found] == [_canonical(ours)] else DenyState(statement="changed")
+    )
+
+
+def with_ours(policy: Document | None, ours: Document) -> Document:
+    """The policy with our statement as its last one; a new one where there was none."""
+    others = [statement for statement in _statements(policy) if statement.get("Sid") != ours["Sid"]]
+    return {**(policy or {"Version": "2012-10-17"}), "Statement": [*others, ours]}
+
+
+def without_ours(policy: Document, own_sid: str) -> Document | None:
+    """The policy without our statement; None when no statement is left, which no policy may be."""
+    others = [statement for statement in _statements(policy) if statement.get("Sid") != own_sid]
+    return {**policy, "Statement": others} if others else None
+
+
+def none_if(code: str, read: Callable[[], T]) -> T | None:
+    """What `read` gives; None when AWS answers with that error code."""
+    try:
+        return read()
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") != code:
+            raise
+        return None
+
+
+def _statements(policy: Document | None) -> list[Document]:
+    found = (policy or {}).get("Statement", [])
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def _canonical(value: Any) -> Any:
+    """AWS gives back a list of one as its element, a list in another order, and `*` as `{"AWS": "*"}`."""
+    if isinstance(value, dict):
+        return "*" if value == {"AWS": "*"} else {name: _canonical(part) for name, part in value.items()}
+    if isinstance(value, list):
+        parts = sorted((_canonical(part) for part in value), key=repr)
+        return parts[0] if len(parts) == 1 else parts
+    return value
