@@ -31,6 +31,7 @@ def faults_of(configuration: Mapping[str, Any] | None) -> FaultLifecycle:
     root = find_root(Path.cwd())
     target = target_of(configuration)
     ledger = Ledger(ledger_path(root, target.name), target.name)
+    # What can end by itself does so an hour after its injection: no drill says when.
     # One `chaos run` is one process: its rollbacks undo what its method injected, and nothing else.
     return FaultLifecycle(target=target, ledger=ledger, drill=f"chaos-run-{os.getpid()}")
 
