@@ -12,6 +12,7 @@ from typing import Any
 
 from tocsin import identity, probes, procedures, resolve
 from tocsin.actors import alarms, work
+from tocsin.alarms import queues
 from tocsin.errors import InvalidInput
 from tocsin.faults import deadman
 from tocsin.faults.base import AnyFault, Aws, Fault
@@ -24,7 +25,7 @@ from tocsin.target import Target
 from tocsin.targets import in_region, load_target
 from tocsin.validation import Plan, Planner, canary_log_groups
 
-_SYSTEM_GRANTS = (resolve.grants, identity.grants, alarms.grants, work.grants)
+_SYSTEM_GRANTS = (resolve.grants, identity.grants, alarms.grants, queues.grants, work.grants)
 """What each part that looks at a system declares."""
 _ACTIVITY_GRANTS = {"tocsin.probes": probes.GRANTS, "tocsin.procedures": procedures.GRANTS}
 _PARTS = ("steady-state-hypothesis", "method", "rollbacks")
