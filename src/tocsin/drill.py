@@ -69,9 +69,25 @@ def run_drill(ctx: RunContext, raw: Mapping[str, Any], ledger: Ledger) -> None:
         drill.settle()
 
 
+def longest_fault(ctx: RunContext, raw: Mapping[str, Any]) -> float:
+    """Wall seconds after which a fault of this drill cannot still be wanted: its own deadlines, with a margin.
+
+    Faults that AWS can end by itself end then, counted from the beginning of the fault act.
+    """
+    injections = _INJECTION_S * (1 + len(ctx.experiment.method))
+    return ctx.wall(injections) + LiveView(ctx).longest_fault() + _pauses(raw) + 2 * _CONTRACT_WALL_S
+
+
+def _pauses(raw: Mapping[str, Any]) -> float:
+    """Wall seconds of Chaos Toolkit's pauses before and after the activities of the method."""
+    pauses = (activity.get("pauses") or {} for activity in raw.get("method") or [])
+    return sum(float(p[when]) for p in pauses for when in ("before", "after") if isinstance(p.get(when), int | float))
+
+
 class _Drill:
     def __init__(self, ctx: RunContext, raw: Mapping[str, Any], ledger: Ledger) -> None:
         self._ctx = ctx
+        self._raw = raw
         self._ledger = ledger
         self._faults = FaultLifecycle(
             target=ctx.target, ledger=ledger, drill=ctx.drill, record=ctx.history.record, wait=ctx.stop.wait
@@ -105,7 +121,7 @@ class _Drill:
 
     def fault(self) -> None:
         with self._act(Act.FAULT):
-            self._faults.expires_at = self._ctx.now() + self._longest_fault()
+            self._faults.expires_at = self._ctx.now() + longest_fault(self._ctx, self._raw)
             if not self._injector.run_method():
                 self._ctx.stop.wait(0)
                 if self._faults.refusal is not None:
@@ -164,12 +180,6 @@ class _Drill:
         """Wait until `enough`, which knows its own deadlines."""
         while not enough():
             self._ctx.stop.wait(_TICK_WALL_S)
-
-    def _longest_fault(self) -> float:
-        """Wall seconds after which no fault of this drill can still be wanted: its deadlines, with a margin."""
-        injections = _INJECTION_S * (1 + len(self._ctx.experiment.method))
-        waits = self._view.longest_fault() + self._injector.pauses() + 2 * _CONTRACT_WALL_S
-        return self._ctx.wall(injections) + waits
 
     def _undo_rest(self) -> None:
         """What the experiment's rollbacks did not undo; nothing when they undid everything."""

@@ -156,10 +156,15 @@ def plan_grants(plan: Plan, root: Path, target: Target | None = None) -> Iterato
         yield from _activity_grants(provider, arns, aws)
     for fault in faults(plan):
         yield from fault_grants(fault, arns, () if aws is None else fault.arns(aws))
-        if target is not None and target.dead_man_role and type(fault).dead_man is not Fault.dead_man:
-            yield from deadman.grants(target.dead_man_role, arns)
+    yield from dead_man_grants(plan, None if target is None else target.dead_man_role, arns)
     principals = (arns.global_("iam", "user/*"), arns.global_("iam", "role/*"))
     yield Grant(sid="DryRun", actions=("iam:SimulatePrincipalPolicy",), resources=principals)
+
+
+def dead_man_grants(plan: Plan, role: str | None, arns: Arns) -> Iterator[Grant]:
+    """What the schedules need that end faults of this experiment; nothing where none would be made."""
+    if role is not None and any(type(fault).dead_man is not Fault.dead_man for fault in faults(plan)):
+        yield from deadman.grants(role, arns)
 
 
 def _activity_grants(provider: Mapping[str, Any], arns: Arns, aws: Aws | None) -> Iterator[Grant]:
