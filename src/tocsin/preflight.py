@@ -115,9 +115,11 @@ def _alarms_can_ring(ctx: RunContext) -> str:
 
 
 def _when(found: Forecast) -> str:
+    doubts = f" ({'; '.join(found.notes)})" if found.notes else ""
     if found.typical_s is None or found.worst_s is None:
-        return "can ring"
-    return f"can ring, typically after {format_duration(found.typical_s)}, at worst {format_duration(found.worst_s)}"
+        return f"can ring{doubts}"
+    typical, worst = format_duration(found.typical_s), format_duration(found.worst_s)
+    return f"can ring, typically after {typical}, at worst {worst}{doubts}"
 
 
 def offered_traffic(ctx: RunContext) -> Traffic:
