@@ -150,11 +150,23 @@ class Endpoint(Model):
 
 
 class CognitoIdentity(Model):
-    """A synthetic user; its name and password are read from a secret (JSON `username`, `password`)."""
+    """A synthetic user of a Cognito user pool; name and password come from a secret (JSON `username`, `password`)."""
 
     secret: str
     user_pool: str
     client: str
+
+
+class LoginIdentity(Model):
+    """A synthetic user that signs in at the system itself, with `username` and `password` as JSON."""
+
+    secret: str
+    login: str = Field(pattern=r"^/", description="path that takes the credentials and answers a token")
+    token: str = Field(default="token", description="field of the answer with the bearer token")
+    expires_in: str = Field(default="expiresIn", description="field of the answer with its life in seconds")
+
+
+Identity = CognitoIdentity | LoginIdentity
 
 
 class Notifications(Model):
@@ -202,7 +214,7 @@ class System(Model):
     runbook: str | None = None
     lookups: dict[str, Lookup] = Field(default_factory=dict, description="names for ${...} in alarm definitions")
     endpoint: Endpoint
-    identities: dict[str, CognitoIdentity] = Field(default_factory=dict)
+    identities: dict[str, Identity] = Field(default_factory=dict)
     notifications: Notifications | None = None
     contract: str | None = Field(default=None, description="OpenAPI document")
     contract_as: str | None = Field(
