@@ -18,6 +18,7 @@ class Settings:
     database_name: str
     database_user: str
     database_password: str = field(repr=False)
+    token_secret: str = field(repr=False)
     redis_host: str
     redis_port: int
     pool_size: int
@@ -40,5 +41,6 @@ class Settings:
             redis_port=int(os.environ["REDIS_PORT"]),
             pool_size=int(os.environ.get("DATABASE_POOL", "10")),
             vcpus=float(os.environ.get("CPU_UNITS", "1024")) / 1024,
+            token_secret=os.environ["TOKEN_SECRET"],
             token_life_s=int(os.environ.get("TOKEN_LIFE_S", "3600")),
         )
