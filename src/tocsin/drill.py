@@ -21,6 +21,7 @@ from tocsin.actors.canary import CanaryActor
 from tocsin.actors.contract import ContractActor
 from tocsin.actors.injector import Injector
 from tocsin.actors.load import LoadActor
+from tocsin.actors.prometheus import PrometheusWatcher
 from tocsin.actors.work import count_work
 from tocsin.context import RunContext
 from tocsin.errors import LedgerError, Refused, TargetError, TocsinError
@@ -96,6 +97,7 @@ class _Drill:
         self._view = LiveView(ctx)
         ctx.history.listen(self._view.see)
         self._watcher: AlarmWatcher | None = None
+        self._prometheus = PrometheusWatcher(ctx) if ctx.system.prometheus else None
         self._canaries = CanaryActor(ctx) if ctx.system.canaries else None
         self._contract = ContractActor(ctx) if ctx.system.contract else None
         self._load = LoadActor(ctx) if ctx.system.load and ctx.experiment.extension.load else None
@@ -108,10 +110,12 @@ class _Drill:
             run_preflight(self._ctx, self._ledger, self._injector, self._canaries)
             self._watcher = AlarmWatcher(self._ctx)
             self._watcher.look()
+            if self._prometheus is not None:
+                self._prometheus.look()
 
     def baseline(self) -> None:
         with self._act(Act.BASELINE):
-            for actor in (self._watcher, self._load, self._canaries):
+            for actor in (self._watcher, self._prometheus, self._load, self._canaries):
                 if actor is not None:
                     self._started.append(actor)
                     actor.start()

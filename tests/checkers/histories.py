@@ -53,8 +53,8 @@ from tocsin.model.experiment import (
     RecoveryTarget,
 )
 from tocsin.model.system import (
-    Alarm,
     CanaryPlan,
+    CloudWatchAlarm,
     Conservation,
     Endpoint,
     LogCount,
@@ -81,7 +81,7 @@ def metric_alarm(name: str) -> Alarm:
         threshold=5,
         comparison_operator="GreaterThanOrEqualToThreshold",
     )
-    return Alarm(title=name, cloudwatch=definition)
+    return CloudWatchAlarm(title=name, cloudwatch=definition)
 
 
 SYSTEM = System(
