@@ -69,7 +69,7 @@ CANARIES = ("health", "create_parcel", "track_parcel", "print_label", "admin_rig
 OPERATIONS = ("GET /parcels", "POST /parcels", "GET /parcels/{id}", "POST /labels")
 
 
-def metric_alarm(name: str) -> Alarm:
+def metric_alarm(name: str) -> CloudWatchAlarm:
     """A documented alarm whose definition does not matter to the checkers."""
     definition = MetricAlarm(
         alarm_name=name,

@@ -14,7 +14,7 @@ from tocsin.target import Target, aws_errors
 
 def grants(system: System, arns: Arns) -> Iterator[Grant]:
     """What reading the source queues of dead-letter queues with an alarm needs of IAM."""
-    queues = _queues(alarm.cloudwatch for alarm in system.alarms.values())
+    queues = _queues(alarm.cloudwatch for alarm in system.cloudwatch_alarms.values())
     if queues:
         named = tuple(arns("sqs", queue) for queue in queues)
         actions = ("sqs:GetQueueUrl", "sqs:ListDeadLetterSourceQueues")

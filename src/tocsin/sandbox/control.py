@@ -343,8 +343,9 @@ def _parts(state: SandboxState, found: list[psutil.Process]) -> Iterator[Part]:
     yield Part(name="AWS API", port=_port(state.endpoint_url), state="listening")
     for api, url in answer["apis"].items():
         yield Part(name=f"HTTP API {api}", port=_port(url), state="listening")
-    for url in answer["stubs"]:
-        yield Part(name="stub", port=_port(url), state="listening")
+    for name, urls in (("stub", answer["stubs"]), ("prometheus", answer["prometheus"])):
+        for url in urls:
+            yield Part(name=name, port=_port(url), state="listening")
 
 
 def _part_name(is_daemon: bool, command: str) -> str:
