@@ -73,10 +73,13 @@ def run_drill(ctx: RunContext, raw: Mapping[str, Any], ledger: Ledger) -> None:
 def longest_fault(ctx: RunContext, raw: Mapping[str, Any]) -> float:
     """Wall seconds after which a fault of this drill cannot still be wanted: its own deadlines, with a margin.
 
-    Faults that AWS can end by itself end then, counted from the beginning of the fault act.
+    Never longer than the target allows a fault to be. Faults that AWS can end by itself end then, counted from the
+    beginning of the fault act.
     """
-    injections = _INJECTION_S * (1 + len(ctx.experiment.method))
-    return ctx.wall(injections) + LiveView(ctx).longest_fault() + _pauses(raw) + 2 * _CONTRACT_WALL_S
+    injections = ctx.wall(_INJECTION_S * (1 + len(ctx.experiment.method)))
+    longest = injections + LiveView(ctx).longest_fault() + _pauses(raw) + 2 * _CONTRACT_WALL_S
+    allowed = ctx.target.rules.max_duration
+    return longest if allowed is None else min(longest, ctx.wall(allowed))
 
 
 def _pauses(raw: Mapping[str, Any]) -> float:

@@ -16,6 +16,7 @@ from tocsin.live import LiveView
 from tocsin.model.base import Model
 from tocsin.model.events import FaultChanged, FaultStage
 from tocsin.model.experiment import Activity, Expect, Experiment, Extension, MustAlarm, QuietAlarm, RecoveryTarget
+from tocsin.model.rules import GuardRules
 from tocsin.model.system import Endpoint, System
 from tocsin.project import ledger_path
 from tocsin.recovery import ledger_lines
@@ -70,7 +71,9 @@ def test_a_fault_says_what_becomes_of_it_when_nobody_is_left(fault: str, end: st
 # --- a drill's own time -------------------------------------------------------------------------------------
 
 
-def drill_context(root: Path, expect: Expect, fault_for: float | None = None) -> RunContext:
+def drill_context(
+    root: Path, expect: Expect, fault_for: float | None = None, allowed: float | None = None
+) -> RunContext:
     extension = Extension(system="shop", load=None, expect=expect, fault_for=fault_for)
     method = (Activity(name="break", type="action", provider_type="python"),)
     return RunContext(
@@ -79,7 +82,7 @@ def drill_context(root: Path, expect: Expect, fault_for: float | None = None) ->
         directory=root,
         experiment=Experiment(path="x.yaml", slug="x", title="X", method=method, rollbacks=(), extension=extension),
         system=System(system="shop", title="Shop", endpoint=Endpoint(url="http://127.0.0.1:9")),
-        target=Target(name="test", region="us-east-1", scale=60.0),
+        target=Target(name="test", region="us-east-1", scale=60.0, rules=GuardRules(max_duration=allowed)),
         history=History(root / "history.jsonl"),
         base_url="http://127.0.0.1:9",
         seed=1,
@@ -115,3 +118,8 @@ def test_no_fault_ends_by_itself_while_the_drill_still_waits_for_a_bell(
     margin = longest_fault(ctx, {"method": [{}]}) - longest
     assert margin > 60
     assert longest_fault(ctx, pause) == longest + margin + 7.5
+
+
+def test_a_fault_ends_by_itself_no_later_than_its_target_allows(tmp_path: Path) -> None:
+    expect = Expect(gap="silence", recovery=RecoveryTarget(within=60.0))
+    assert longest_fault(drill_context(tmp_path, expect, fault_for=7200.0, allowed=3600.0), {}) == 60.0
