@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "history": {"model", "errors"},
     "project": set(),
     "iam": {"model"},
-    "target": {"model", "errors", "iam"},
+    "target": {"errors", "iam"},
     "targets": {"model", "errors", "project", "target"},
     "ledger": {"model", "errors"},
     "loader": {"model", "errors"},

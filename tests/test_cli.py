@@ -42,7 +42,7 @@ def test_help_does_not_load_the_heavy_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "smoke", "validate", "report", "recover", "ledger", "faults", "schema", "sandbox"]
+    "command", ["run", "smoke", "validate", "report", "recover", "ledger", "faults", "permissions", "schema", "sandbox"]
 )
 def test_every_command_explains_itself(command: str) -> None:
     answer = tocsin(command, "--help")
@@ -143,3 +143,28 @@ def test_a_report_needs_a_history(tmp_path: Path) -> None:
     answer = tocsin("report", str(tmp_path))
     assert answer.returncode == 2
     assert "history.jsonl:1: expected an event of a drill" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "expected a file: No such file"),
+        ("{", "expected an IAM policy, found no JSON"),
+        ("[]", "expected an IAM policy, found JSON without a Statement"),
+    ],
+)
+def test_a_file_that_is_no_policy_starts_no_sandbox(tmp_path: Path, text: str | None, message: str) -> None:
+    for name in ("contracts", "loadtests", "replicas", "synthetics", "systems"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    if text is not None:
+        (tmp_path / "policy.json").write_text(text)
+    answer = tocsin("sandbox", "up", "leave-attendance", "--policy", "policy.json", cwd=tmp_path)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert message in answer.stderr
+    assert not (tmp_path / ".tocsin" / "sandbox").exists()
+
+
+def test_permissions_of_nothing_is_bad_input() -> None:
+    answer = tocsin("permissions")
+    assert answer.returncode == 2
+    assert "expected experiments, or a run with --observed" in answer.stderr

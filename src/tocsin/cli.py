@@ -260,8 +260,9 @@ def ledger(target_name: str, everything: bool) -> int:
     metavar="DIR",
     help="From the calls that the run in DIR really made; exit code 1 if one of them is not declared.",
 )
+@click.option("--dead-man", is_flag=True, help="Also for the schedules that end a fault when nobody is left to.")
 @_one_message
-def permissions(paths: tuple[Path, ...], target_name: str | None, observed: Path | None) -> int:
+def permissions(paths: tuple[Path, ...], target_name: str | None, observed: Path | None, dead_man: bool) -> int:
     """Print the least IAM policy for experiments, as JSON.
 
     It comes from what every part of Tocsin that these experiments use declares. What it says about the policy goes to
@@ -274,7 +275,7 @@ def permissions(paths: tuple[Path, ...], target_name: str | None, observed: Path
     """
     from tocsin.permissions import permissions as least
 
-    answer = least(_root(), paths, target_name, observed)
+    answer = least(_root(), paths, target_name, observed, dead_man=dead_man)
     for remark in answer.remarks:
         click.echo(remark, err=True)
     click.echo(answer.policy.text())
@@ -317,17 +318,33 @@ def sandbox() -> None:
 @sandbox.command()
 @click.argument("system")
 @_SCALE
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Enforce IAM, and drill as a user with exactly this policy. Given again, it replaces the one before.",
+)
 @_one_message
-def up(system: str, time_scale: float) -> int:
-    """Start the sandbox and deploy the replica of SYSTEM into it."""
-    from tocsin.loader import load_system
+def up(system: str, time_scale: float, policy: Path | None) -> int:
+    """Start the sandbox and deploy the replica of SYSTEM into it.
+
+    \b
+    To drill with no more than the least permissions:
+      tocsin permissions experiments/shop > policy.json
+      tocsin sandbox up shop --policy policy.json
+      tocsin run experiments/shop
+    """
+    from tocsin.loader import load_system, read_text
     from tocsin.recovery import start_sandbox
 
     root = _root()
     load_system(root, system)
-    state = start_sandbox(system, root, time_scale, lambda text: click.echo(f"  {text}"))
+    document = None if policy is None else read_text(policy)
+    state = start_sandbox(system, root, time_scale, lambda text: click.echo(f"  {text}"), document)
     click.echo(f"sandbox is up with {', '.join(state.systems)}, clock {state.time_scale:g}x")
     click.echo(f"  export AWS_ENDPOINT_URL={state.endpoint_url} AWS_REGION={state.region}")
+    if state.drill_user is not None:
+        click.echo("  IAM is enforced: drills run as a user with the policy given")
     return 0
 
 
@@ -354,7 +371,7 @@ def status() -> int:
         click.echo("no sandbox is running")
         return 3
     click.echo(f"sandbox is up with {', '.join(state.systems)}, clock {state.time_scale:g}x")
-    click.echo(f"  AWS API  {state.endpoint_url}")
+    click.echo(f"  AWS API  {state.endpoint_url}{', IAM is enforced' if state.drill_user else ''}")
     click.echo(f"  memory   {state.pss_bytes / 2**20:.0f} MiB ({state.rss_bytes / 2**20:.0f} MiB with shared pages)")
     for part in state.parts:
         place = f"process {part.pid}" if part.pid else f"port {part.port}"

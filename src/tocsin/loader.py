@@ -79,6 +79,20 @@ def read_yaml(path: Path) -> Document:
     return Document(path=path, data=data, root=root)
 
 
+def read_text(path: Path) -> str:
+    """The text of a file that the user named.
+
+    Raises:
+        InvalidInput: no such file, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"expected a file: {error.strerror}", file=path) from None
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"expected UTF-8 text: {error.reason}", file=path) from None
+
+
 def parse_model(model: type[ModelT], data: Any, document: Document, at: Location = ()) -> ModelT:
     """A model from a part of a document.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin import identity, probes, procedures, resolve
-from tocsin.actors import alarms, work
+from tocsin.actors import alarm_evidence, alarms, work
 from tocsin.alarms import queues
 from tocsin.errors import InvalidInput
 from tocsin.faults import deadman
@@ -25,7 +25,14 @@ from tocsin.target import Target
 from tocsin.targets import in_region, load_target
 from tocsin.validation import Plan, Planner, canary_log_groups
 
-_SYSTEM_GRANTS = (resolve.grants, identity.grants, alarms.grants, queues.grants, work.grants)
+_SYSTEM_GRANTS = (
+    resolve.grants,
+    identity.grants,
+    queues.grants,
+    alarms.grants,
+    alarm_evidence.grants,
+    work.grants,
+)
 """What each part that looks at a system declares."""
 _ACTIVITY_GRANTS = {"tocsin.probes": probes.GRANTS, "tocsin.procedures": procedures.GRANTS}
 _PARTS = ("steady-state-hypothesis", "method", "rollbacks")
@@ -43,7 +50,9 @@ class Answer:
     exit_code: int = 0
 
 
-def permissions(root: Path, paths: Sequence[Path], target_name: str | None, run: Path | None) -> Answer:
+def permissions(
+    root: Path, paths: Sequence[Path], target_name: str | None, run: Path | None, *, dead_man: bool = False
+) -> Answer:
     """The least policy for the experiments of `paths`, or for what the run in the directory `run` really asked.
 
     With both, the policy is that of the experiments cut down to what the run used, and a call that nobody declared
@@ -61,7 +70,8 @@ def permissions(root: Path, paths: Sequence[Path], target_name: str | None, run:
         return Answer(unlimited(used), ("Give the experiments of this run too, and resources are named.",))
     planner = Planner(root)
     plans = [planner.plan(path) for path in find_experiments(paths)]
-    policy = declared(plans, root, None if target_name is None else load_target(root, target_name))
+    target = None if target_name is None else load_target(root, target_name)
+    policy = declared(plans, root, target, dead_man=dead_man)
     strangers = tuple(f"not Tocsin's, add what it needs: {name}" for plan in plans for name in foreign(plan))
     if used is None:
         return Answer(policy, (*notes(policy), *strangers))
@@ -126,15 +136,16 @@ def policy_of(grants: Iterable[Grant]) -> Policy:
     )
 
 
-def declared(plans: Sequence[Plan], root: Path, target: Target | None = None) -> Policy:
+def declared(plans: Sequence[Plan], root: Path, target: Target | None = None, *, dead_man: bool = False) -> Policy:
     """What these experiments need, as the parts that they use declare it.
 
     With a target, its account and region stand in the ARNs, and it is asked for the names that only it knows.
+    `dead_man`: with a dead man's schedule, also where no target says under which role.
 
     Raises:
         TargetError: the target did not answer.
     """
-    return policy_of(grant for plan in plans for grant in plan_grants(plan, root, target))
+    return policy_of(grant for plan in plans for grant in plan_grants(plan, root, target, dead_man=dead_man))
 
 
 def arns_of(target: Target) -> Arns:
@@ -143,10 +154,11 @@ def arns_of(target: Target) -> Arns:
     return Arns(region=target.region, account=target.account or "*", partition=partition)
 
 
-def plan_grants(plan: Plan, root: Path, target: Target | None = None) -> Iterator[Grant]:
+def plan_grants(plan: Plan, root: Path, target: Target | None = None, *, dead_man: bool = False) -> Iterator[Grant]:
     """What one experiment needs, purpose by purpose."""
     aws = None if target is None else Aws(in_region(target, plan.system), entry="")
     arns = Arns() if aws is None else arns_of(aws.target)
+    role = None if target is None else target.dead_man_role
     for grants in _SYSTEM_GRANTS:
         yield from grants(plan.system, arns)
     looked_into = canary_log_groups(root, plan.system)
@@ -156,15 +168,10 @@ def plan_grants(plan: Plan, root: Path, target: Target | None = None) -> Iterato
         yield from _activity_grants(provider, arns, aws)
     for fault in faults(plan):
         yield from fault_grants(fault, arns, () if aws is None else fault.arns(aws))
-    yield from dead_man_grants(plan, None if target is None else target.dead_man_role, arns)
+        if (dead_man or role) and type(fault).dead_man is not Fault.dead_man:
+            yield from deadman.grants(role or arns.global_("iam", "role/*"), arns)
     principals = (arns.global_("iam", "user/*"), arns.global_("iam", "role/*"))
     yield Grant(sid="DryRun", actions=("iam:SimulatePrincipalPolicy",), resources=principals)
-
-
-def dead_man_grants(plan: Plan, role: str | None, arns: Arns) -> Iterator[Grant]:
-    """What the schedules need that end faults of this experiment; nothing where none would be made."""
-    if role is not None and any(type(fault).dead_man is not Fault.dead_man for fault in faults(plan)):
-        yield from deadman.grants(role, arns)
 
 
 def _activity_grants(provider: Mapping[str, Any], arns: Arns, aws: Aws | None) -> Iterator[Grant]:

@@ -38,18 +38,20 @@ def recover_target(root: Path, name: str) -> Iterator[str]:
         ledger.close()
 
 
-def start_sandbox(system: str, root: Path, time_scale: float, progress: Callable[[str], None]) -> SandboxState:
-    """Start the sandbox with a system, or add the system to the one that runs.
+def start_sandbox(
+    system: str, root: Path, time_scale: float, progress: Callable[[str], None], policy: str | None = None
+) -> SandboxState:
+    """Start the sandbox with a system, or add the system to the one that runs; see `control.up`.
 
     Raises:
-        InvalidInput: there is no such replica.
-        SandboxError: it did not come up, or runs with another time scale.
+        InvalidInput: there is no such replica, or the policy is none.
+        SandboxError: it did not come up, or runs with another time scale or without IAM.
     """
     from tocsin.sandbox import control
 
     if control.status(root) is None:
         close_entries_of_a_gone_sandbox(root)
-    return control.up(system, root, time_scale=time_scale, progress=progress)
+    return control.up(system, root, time_scale=time_scale, progress=progress, policy=policy)
 
 
 def close_entries_of_a_gone_sandbox(root: Path) -> int:

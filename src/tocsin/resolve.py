@@ -12,7 +12,6 @@ from tocsin.model.system import (
     Endpoint,
     HttpApiLookup,
     Lookup,
-    ParameterLookup,
     System,
     TopicLookup,
     UserPoolClientLookup,
@@ -21,12 +20,10 @@ from tocsin.model.system import (
 from tocsin.target import Target, aws_errors
 
 _PLACEHOLDER = re.compile(r"\$\{([a-z_]+)\}")
-_RESOLVED = ("alarms", "prometheus")
-"""Parts of a system file that may hold placeholders."""
 
 
 def resolve_system(system: System, target: Target) -> System:
-    """The system with every `${name}` replaced by what it is in this target.
+    """The system with every `${name}` in its alarms replaced by what it is in this target.
 
     Raises:
         InvalidInput: a placeholder that no lookup defines.
@@ -35,20 +32,20 @@ def resolve_system(system: System, target: Target) -> System:
     """
     values = {name: _look_up(lookup, target) for name, lookup in system.lookups.items()}
     values |= {"account": target.account or "", "region": target.region}
-    document = system.model_dump(mode="json", by_alias=True)
-    return System.model_validate(document | {part: _substitute(document[part], values) for part in _RESOLVED})
+    alarms = {name: alarm.model_dump(mode="json", by_alias=True) for name, alarm in system.alarms.items()}
+    resolved = _substitute(alarms, values)
+    return System.model_validate({**system.model_dump(mode="json", by_alias=True), "alarms": resolved})
 
 
 def check_placeholders(system: System) -> None:
-    """Whether every `${name}` is defined, without asking a target.
+    """Whether every `${name}` of the alarms is defined, without asking a target.
 
     Raises:
         InvalidInput: one is not.
     """
     known = dict.fromkeys([*system.lookups, "account", "region"], "")
-    document = system.model_dump(mode="json", by_alias=True)
-    for part in _RESOLVED:
-        _substitute(document[part], known)
+    for alarm in system.alarms.values():
+        _substitute(alarm.model_dump(mode="json", by_alias=True), known)
 
 
 def resolve_base_url(endpoint: Endpoint, target: Target) -> str:
@@ -94,9 +91,6 @@ def _lookup_grants(lookup: Lookup, arns: Arns) -> Iterator[Grant]:
             yield from user_pool_client_grants(arns)
         case TopicLookup():
             yield Grant(sid="ResolveNames", actions=("sns:ListTopics",))
-        case ParameterLookup(parameter=name):
-            resource = arns("ssm", f"parameter/{name.removeprefix('/')}")
-            yield Grant(sid="ResolveNames", actions=("ssm:GetParameter",), resources=(resource,))
         case _:
             assert_never(lookup)
 
@@ -111,8 +105,6 @@ def _look_up(lookup: Lookup, target: Target) -> str:
             return user_pool_client_id(user_pool_id(pool, target), client, target)
         case TopicLookup(topic=name):
             return _topic_arn(name, target)
-        case ParameterLookup(parameter=name):
-            return _parameter(name, target)
         case _:
             assert_never(lookup)
 
@@ -154,11 +146,6 @@ def _topic_arn(name: str, target: Target) -> str:
         pages = target.client("sns").get_paginator("list_topics").paginate()
         arns = [topic["TopicArn"] for page in pages for topic in page["Topics"]]
     return str(_only("SNS topic", name, {arn.rsplit(":", 1)[1]: arn for arn in arns}))
-
-
-def _parameter(name: str, target: Target) -> str:
-    with aws_errors(f"reading the SSM parameter {name}"):
-        return str(target.client("ssm").get_parameter(Name=name)["Parameter"]["Value"])
 
 
 def _only(what: str, name: str, found: Mapping[str, Any]) -> Any:

@@ -29,7 +29,7 @@ def _wait_updated(aws: Aws, function: str) -> None:
     with aws_errors(f"waiting for the update of {function}"):
         delay = max(0.1, 2.0 / aws.target.scale)
         attempts = max(50, round(_UPDATE_WITHIN_S / aws.target.scale / delay))
-        client.get_waiter("function_updated_v2").wait(
+        client.get_waiter("function_updated").wait(
             FunctionName=function, WaiterConfig={"Delay": delay, "MaxAttempts": attempts}
         )
 

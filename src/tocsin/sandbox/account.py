@@ -7,7 +7,7 @@ import json
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,8 @@ from tocsin.target import Target
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _NOT_DEPLOYED = frozenset({"__pycache__", ".DS_Store"})
 _DOOR_TIMEOUT_S = 30.0
+ROOT_SECRET = "sandbox"  # noqa: S105 - of an account on loopback that lives as long as its process
+"""Secret access key of the account's root; its access key id is the account id."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,14 @@ class Account:
             account=self.account_id,
             scale=self.time_scale,
             access_key_id=self.account_id,
-            secret_access_key="sandbox",  # noqa: S106 - the emulator checks no signature
+            secret_access_key=ROOT_SECRET,
         )
 
     @cached_property
     def _session(self) -> boto3.Session:
         return boto3.Session(
             aws_access_key_id=self.account_id,
-            aws_secret_access_key="sandbox",  # noqa: S106 - the emulator checks no signature
+            aws_secret_access_key=ROOT_SECRET,
             region_name=self.region,
         )
 
@@ -119,17 +121,6 @@ class Account:
             SandboxError: no such kind, or options that it cannot use.
         """
         return str(self._door("stub", {"kind": kind, "options": dict(options)})["base_url"])
-
-    def start_prometheus(self, rules: Path, jobs: Mapping[str, Sequence[str]]) -> str:
-        """Start a Prometheus that scrapes `/metrics` of the addresses (`host:port`) of each job; returns its base URL.
-
-        Raises:
-            SandboxError: there is no `promtool`, or it refuses the rules.
-        """
-        answer = self._door(
-            "prometheus", {"rules": str(rules.resolve()), "jobs": {k: list(v) for k, v in jobs.items()}}
-        )
-        return str(answer["url"])
 
     def database(self, instance_id: str) -> tuple[str, int]:
         """Host and port of a DB instance, once it accepts connections.

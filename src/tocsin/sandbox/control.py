@@ -29,6 +29,7 @@ from tocsin.project import work_directory
 from tocsin.resolve import resolve_system
 from tocsin.sandbox import rds, supervise
 from tocsin.sandbox.account import Account, open_door
+from tocsin.sandbox.drill_user import AccessKey, allow_drill_user, check_policy, create_drill_user
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
@@ -60,6 +61,8 @@ class SandboxState(Model):
     time_scale: float
     systems: tuple[str, ...]
     started_at: datetime
+    drill_user: AccessKey | None = None
+    """whom drills run as; None where IAM is not enforced, and everybody may do everything"""
     parts: tuple[Part, ...] = ()
     rss_bytes: int = 0
     """sum of the resident memory of all processes: counts shared pages once a process"""
@@ -91,26 +94,34 @@ def up(
     root: Path,
     time_scale: float = 60,
     progress: Callable[[str], None] = lambda _: None,
+    policy: str | None = None,
 ) -> SandboxState:
     """Start a sandbox with the replica of a system, or add the replica to the one that is running.
 
+    With a `policy` (a JSON document) IAM is enforced, and drills run as a user with exactly this policy.
+
     Raises:
-        InvalidInput: there is no such replica, or no such time scale.
-        SandboxError: the sandbox did not come up, or runs with another time scale. Nothing is left behind by a
-            failed start; a system that failed to deploy into a running sandbox leaves that one as it is.
+        InvalidInput: there is no such replica, or no such time scale, or the policy is none.
+        SandboxError: the sandbox did not come up, or runs with another time scale or without IAM. Nothing is
+            left behind by a failed start; a system that failed to deploy into a running one leaves it as it is.
     """
     root = root.resolve()
     check_installed()
     deploy_file = _deploy_file(root, system)
     if not time_scale > 0:
         raise InvalidInput(f"expected a time scale above 0, found {time_scale}")
+    if policy is not None:
+        check_policy(policy)
     with _locked(root):
         running = _read_state(root)
         if running is not None:
-            return _add_system(root, running, system, deploy_file, time_scale, progress)
+            _check_fits(running, time_scale, policy)
+            if policy is not None:
+                allow_drill_user(running.account, policy)
+            return _add_system(root, running, system, deploy_file, progress)
         _remove_remains(root)
         try:
-            return _start(root, system, deploy_file, time_scale, progress)
+            return _start(root, system, deploy_file, time_scale, progress, policy)
         except BaseException as error:
             tail = _log_tail(root)
             _stop_everything(root)
@@ -168,7 +179,12 @@ def _deploy_file(root: Path, system: str) -> Path:
 
 
 def _start(
-    root: Path, system: str, deploy_file: Path, time_scale: float, progress: Callable[[str], None]
+    root: Path,
+    system: str,
+    deploy_file: Path,
+    time_scale: float,
+    progress: Callable[[str], None],
+    policy: str | None,
 ) -> SandboxState:
     progress("starting the AWS API")
     home = directory(root)
@@ -176,7 +192,7 @@ def _start(
     lifeline_end, lifeline = os.pipe()
     try:
         region = _region(root, system)
-        process, answer = _start_daemon(home, time_scale, region, lifeline_end)
+        process, answer = _start_daemon(home, time_scale, region, lifeline_end, iam=policy is not None)
         state = SandboxState(
             pid=process.pid,
             created=psutil.Process(process.pid).create_time(),
@@ -188,6 +204,8 @@ def _start(
             started_at=datetime.fromtimestamp(answer["started"], UTC),
         )
         _deploy(root, state.account, system, deploy_file, progress)
+        if policy is not None:
+            state = state.model_copy(update={"drill_user": create_drill_user(state.account, policy)})
         _write_state(root, state)
         os.write(lifeline, b"c")
     finally:
@@ -196,11 +214,14 @@ def _start(
     return state
 
 
-def _start_daemon(home: Path, time_scale: float, region: str, lifeline_end: int) -> tuple[subprocess.Popen[bytes], Any]:
+def _start_daemon(
+    home: Path, time_scale: float, region: str, lifeline_end: int, *, iam: bool
+) -> tuple[subprocess.Popen[bytes], Any]:
     report, report_end = os.pipe()
     with (home / "daemon.log").open("ab") as log:
         command = [sys.executable, "-m", "tocsin.sandbox.daemon", "--directory", str(home)]
         command += ["--time-scale", str(time_scale), "--account", ACCOUNT_ID, "--region", region]
+        command += ["--iam"] if iam else []
         command += ["--report-fd", str(report_end), "--lifeline-fd", str(lifeline_end)]
         process = subprocess.Popen(
             command,
@@ -225,19 +246,23 @@ def _start_daemon(home: Path, time_scale: float, region: str, lifeline_end: int)
     return process, answer
 
 
-def _add_system(
-    root: Path,
-    state: SandboxState,
-    system: str,
-    deploy_file: Path,
-    time_scale: float,
-    progress: Callable[[str], None],
-) -> SandboxState:
+def _check_fits(state: SandboxState, time_scale: float, policy: str | None) -> None:
+    """Whether the sandbox that runs is what was asked for."""
     if state.time_scale != time_scale:
         raise SandboxError(
             f"expected the running sandbox to have time scale {time_scale:g}, found {state.time_scale:g}. "
             "Stop it first: `tocsin sandbox down`."
         )
+    if policy is not None and state.drill_user is None:
+        raise SandboxError(
+            "expected the running sandbox to enforce IAM, found one that does not. "
+            "Stop it first: `tocsin sandbox down`."
+        )
+
+
+def _add_system(
+    root: Path, state: SandboxState, system: str, deploy_file: Path, progress: Callable[[str], None]
+) -> SandboxState:
     if system in state.systems:
         progress(f"{system} is already there")
         return state
@@ -343,9 +368,8 @@ def _parts(state: SandboxState, found: list[psutil.Process]) -> Iterator[Part]:
     yield Part(name="AWS API", port=_port(state.endpoint_url), state="listening")
     for api, url in answer["apis"].items():
         yield Part(name=f"HTTP API {api}", port=_port(url), state="listening")
-    for name, urls in (("stub", answer["stubs"]), ("prometheus", answer["prometheus"])):
-        for url in urls:
-            yield Part(name=name, port=_port(url), state="listening")
+    for url in answer["stubs"]:
+        yield Part(name="stub", port=_port(url), state="listening")
 
 
 def _part_name(is_daemon: bool, command: str) -> str:

@@ -17,7 +17,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from tocsin.sandbox.cloudwatch import Alarms, MetricQueries
 from tocsin.sandbox.environments import Environments
 from tocsin.sandbox.metrics import HIGH_RESOLUTION_S, MINUTE_S, MetricStore, ScopedSink, SystemTime
 from tocsin.sandbox.ministack_adapter import Ministack, configure
-from tocsin.sandbox.prometheus import Prometheus
 from tocsin.sandbox.rds import RdsPlant
 from tocsin.sandbox.server import Gateway, api_app, aws_app, listen, serve_on
 
@@ -80,20 +79,19 @@ class Databases:
 class Daemon:
     """Everything of one sandbox that lives as long as its daemon."""
 
-    def __init__(self, directory: Path, scale: float, account: str, region: str) -> None:
+    def __init__(self, directory: Path, scale: float, account: str, region: str, *, iam: bool) -> None:
         self._stop = asyncio.Event()
         self._listener = listen()
         self._endpoint_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._servers: set[asyncio.Task[None]] = set()
         self._api_urls: dict[str, str] = {}
         self._stubs: list[stubs.Stub] = []
-        self._prometheus: list[Prometheus] = []
         self._loop = asyncio.get_running_loop()
         clock = Clock(scale)
         self._time = SystemTime(clock, time.time())
         self._store = MetricStore(self._time)
         self._environments = Environments(directory / "lambda", directory)
-        configure(directory, self._listener.getsockname()[1], account, region)
+        configure(directory, self._listener.getsockname()[1], account, region, iam=iam)
         self._ministack = Ministack(clock, self._store, self._environments, self._endpoint_url, self._open_api)
         self._alarms = Alarms(self._ministack, self._store)
         MetricQueries(self._ministack, self._store)
@@ -128,12 +126,7 @@ class Daemon:
             call_api=self._ministack.call_api,
             code=self._ministack.code,
             databases_changed=self._databases.changed,
-            doors={
-                "database": self._database,
-                "stub": self._stub,
-                "prometheus": self._start_prometheus,
-                "status": self._status,
-            },
+            doors={"database": self._database, "stub": self._stub, "status": self._status},
         )
 
     def _serve(self, listener: Any, app: Any) -> None:
@@ -192,26 +185,16 @@ class Daemon:
         self._stubs.append(stub)
         return {"base_url": stub.base_url}
 
-    async def _start_prometheus(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        jobs: Mapping[str, Sequence[str]] = request["jobs"]
-        server = Prometheus(Path(request["rules"]), lambda: jobs, self._time)
-        await server.start()
-        self._prometheus.append(server)
-        return {"url": server.url}
-
     async def _status(self, _request: Mapping[str, Any]) -> Mapping[str, Any]:
         return {
             "apis": self._api_urls,
             "stubs": [stub.base_url for stub in self._stubs],
-            "prometheus": [server.url for server in self._prometheus],
             "environments": self._environments.count(),
         }
 
     async def _close(self) -> None:
         self._stop.set()
         await asyncio.to_thread(self._environments.close)
-        for server in self._prometheus:
-            await server.close()
         for stub in self._stubs:
             await stub.close()
         with contextlib.suppress(TocsinError):
@@ -225,7 +208,7 @@ def _report(report_fd: int, answer: Mapping[str, Any]) -> None:
 
 
 async def _main(arguments: argparse.Namespace) -> None:
-    daemon = Daemon(arguments.directory, arguments.time_scale, arguments.account, arguments.region)
+    daemon = Daemon(arguments.directory, arguments.time_scale, arguments.account, arguments.region, iam=arguments.iam)
     await daemon.run(arguments.report_fd, arguments.lifeline_fd)
 
 
@@ -236,6 +219,7 @@ def main() -> None:
     parser.add_argument("--time-scale", type=float, required=True)
     parser.add_argument("--account", required=True)
     parser.add_argument("--region", required=True)
+    parser.add_argument("--iam", action="store_true")
     parser.add_argument("--report-fd", type=int, required=True)
     parser.add_argument("--lifeline-fd", type=int, required=True)
     arguments = parser.parse_args()

@@ -31,6 +31,7 @@ from typing import Any
 
 from tocsin.alarms.cloudwatch import MetricKey, metric_key
 from tocsin.errors import SandboxError, TocsinError
+from tocsin.sandbox.account import ROOT_SECRET
 from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.environments import MAX_ENVIRONMENTS, Environments, FunctionVersion, Outcome
 from tocsin.sandbox.metrics import MetricStore, Scope
@@ -41,12 +42,23 @@ VERSION = "1.5.33"
 RELIED_ON: Mapping[str, Mapping[str, str]] = {
     "app": {
         "app": "scope, receive, send",
+        "AUTH": "",
         "_MAIN_LOOP": "",
         "SERVICE_REGISTRY": "",
         "SERVICE_NAME_ALIASES": "",
         "_resolve_stage_and_path": "api_id, tentative_stage, execute_path",
     },
     "core.concurrency": {"esm_wake": ""},
+    "core.iam_actions": {
+        "extract_iam_action": "service, method, path, headers, body, query_params",
+        "extract_resource_arn": "service, method, path, headers, body, query_params, region, account_id",
+        "_match_rest_action": "service, method, path, query_params",
+        "_BOTOCORE_SERVICE_MAP": "",
+        "_param": "body, query_params, fields",
+    },
+    "core.iam_evaluator": {
+        "enforce": "access_key_id, iam_action, service, region, resource_arn, service_context",
+    },
     "core.responses": {"request_scope": "account_id, region", "AccountRegionScopedDict": ""},
     "core.lambda_runtime": {"execution_credentials": "config"},
     "services.apigateway": {
@@ -172,8 +184,8 @@ _http_api_call: contextvars.ContextVar[list[float] | None] = contextvars.Context
 """Set while an HTTP API request is served: collects the milliseconds spent in its integration."""
 
 
-def configure(directory: Path, port: int, account: str, region: str) -> None:
-    """Set what ministack reads from its environment when it is imported."""
+def configure(directory: Path, port: int, account: str, region: str, *, iam: bool = False) -> None:
+    """Set what ministack reads from its environment when it is imported; `iam`: policies are enforced."""
     os.environ.update(
         {
             "MINISTACK_HOST": "127.0.0.1",
@@ -190,11 +202,15 @@ def configure(directory: Path, port: int, account: str, region: str) -> None:
             "LAMBDA_EXECUTOR": "local",
             "PERSIST_STATE": "0",
             "S3_PERSIST": "0",
-            "AUTH": "false",
+            "AUTH": str(iam).lower(),
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
         }
     )
+    if iam:
+        # Signatures are checked now: these are the keys of the account's root, never the developer's own.
+        os.environ.update({"AWS_ACCESS_KEY_ID": account, "AWS_SECRET_ACCESS_KEY": ROOT_SECRET})
+        os.environ.pop("AWS_SESSION_TOKEN", None)
 
 
 def _module(name: str) -> Any:
@@ -298,6 +314,7 @@ class Ministack:
         self._adapt_cloudwatch_metrics()
         self._adapt_apigateway()
         self._adapt_eventbridge()
+        self._adapt_iam()
 
     async def try_out(self) -> None:
         """Check the behaviour that the adapter builds on, in an account of its own that is emptied afterwards.
@@ -306,6 +323,10 @@ class Ministack:
             SandboxError: says what was expected and what was found.
         """
         sqs, cloudwatch = self._sqs, self._cloudwatch
+        if self._app.AUTH:
+            enforce = self._modules["core.iam_evaluator"].enforce
+            stranger = enforce("AKIAAAAAAAAAAAAAAAAA", "sqs:ListQueues", "sqs", "us-east-1")
+            _expect("with AUTH an unknown access key is refused", stranger is not None)
         with self.scope(("000000000001", "us-east-1")):
             url = sqs._act_create_queue({"QueueName": "self-test"}, "")["QueueUrl"]
             sqs._act_send_message({"QueueUrl": url, "MessageBody": "m", "DelaySeconds": 0}, url)
@@ -803,7 +824,6 @@ class Ministack:
             "StartMessageMoveTask": self._start_move,
             "ListMessageMoveTasks": self._list_moves,
             "CancelMessageMoveTask": self._cancel_move,
-            "ListDeadLetterSourceQueues": self._list_sources,
         }.items():
             sqs._HANDLERS[action] = function
 
@@ -942,11 +962,6 @@ class Ministack:
                 key = MetricKey("AWS/SQS", metric, (("QueueName", queue["name"]),))
                 self._store.put(scope, key, value, unit, wall=wall)
 
-    def _list_sources(self, data: dict[str, Any], url: str) -> dict[str, Any]:
-        arn = self._sqs._get_q(data.get("QueueUrl", url))["attributes"]["QueueArn"]
-        policies = {found: _redrive_policy(queue) for found, queue in self._sqs._queues.items()}
-        return {"queueUrls": [found for found, policy in policies.items() if policy.get("deadLetterTargetArn") == arn]}
-
     def _start_move(self, data: dict[str, Any], _url: str) -> Any:
         source_arn, destination_arn = data.get("SourceArn", ""), data.get("DestinationArn")
         source = self._queue(source_arn, "source")
@@ -1040,6 +1055,41 @@ class Ministack:
         task.add_done_callback(self._background.discard)
 
     # ------------------------------------------------------------------------------------------ EventBridge
+
+    def _adapt_iam(self) -> None:
+        """Asks policies about the actions and resources that AWS asks about, where ministack simplifies them."""
+        actions = self._modules["core.iam_actions"]
+        actions._BOTOCORE_SERVICE_MAP["lambda"] = ["lambda"]
+        their_action, their_resource = actions.extract_iam_action, actions.extract_resource_arn
+
+        def action(service: str, method: str, path: str, headers: Any, body: bytes, query: Any) -> str | None:
+            if service != "lambda":
+                found: str | None = their_action(service, method, path, headers, body, query)
+                return found
+            operation = actions._match_rest_action("lambda", method, path, query)
+            if operation == "GetProvisionedConcurrencyConfig" and "List" in query:
+                operation = "ListProvisionedConcurrencyConfigs"
+            return f"lambda:{'InvokeFunction' if operation == 'Invoke' else operation}" if operation else None
+
+        def resource(
+            service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account: str
+        ) -> str:
+            named = self._named_resource(service, body, query)
+            return named or str(their_resource(service, method, path, headers, body, query, region, account))
+
+        actions.extract_iam_action, actions.extract_resource_arn = action, resource
+
+    def _named_resource(self, service: str, body: bytes, query: Any) -> str | None:
+        """ARN of what a request names in a way that ministack answers with `*`."""
+        parameter = self._modules["core.iam_actions"]._param
+        field = {"dynamodb": "ResourceArn", "iam": "PolicySourceArn", "sqs": "SourceArn"}.get(service)
+        if field is not None:
+            return parameter(body, query, field) or None
+        proxy = self._rds._db_proxies.get(parameter(body, query, "DBProxyName")) if service == "rds" else None
+        if proxy is None:
+            return None
+        group = "TargetGroup" in parameter(body, query, "Action")
+        return str(proxy["TargetGroup"]["TargetGroupArn"] if group else proxy["DBProxyArn"])
 
     def _adapt_eventbridge(self) -> None:
         events = self._modules["services.eventbridge"]

@@ -1,0 +1,143 @@
+"""With IAM enforced, the declared permissions are enough for a drill, and each of them is asked for.
+
+IAM itself is the judge: the sandbox denies what the policy does not allow, as AWS would.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.drill.conftest import CONTENT, ROOT, Checkout, extension, make_table
+from tests.drill.test_faults import ARGUMENTS
+
+from tocsin.errors import TargetError
+from tocsin.faults.base import AnyFault, Aws
+from tocsin.faults.lifecycle import FaultLifecycle
+from tocsin.faults.registry import FAULTS
+from tocsin.iam import CallLog
+from tocsin.ledger import Ledger
+from tocsin.model.events import FaultStage
+from tocsin.model.verdict import Outcome
+from tocsin.permissions import arns_of, fault_grants, permissions, policy_of
+from tocsin.sandbox import control
+from tocsin.sandbox.account import Account
+from tocsin.sandbox.drill_user import allow_drill_user
+from tocsin.target import Target
+from tocsin.targets import load_target
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
+
+NOT_ASKED_BY_A_FAULT = {
+    # Only a function without a version that holds its environment gets one of ours, and loses it again.
+    "lambda_environment_credential": {"lambda:PublishVersion", "lambda:DeleteFunction"},
+    # Only a message that is not ours is put back.
+    "sqs_poison_message": {"sqs:ChangeMessageVisibility"},
+}
+"""What a fault may need and does not, on these resources; everything else that it declares, it asks."""
+
+NOT_ASKED_BY_A_DRILL = {
+    "iam:SimulatePrincipalPolicy": "a dry run's",
+    "lambda:PublishVersion": "as above",
+    "lambda:DeleteFunction": "as above",
+}
+"""What the drill below does not ask of what is declared for it, and why it is declared."""
+
+
+@pytest.fixture(autouse=True)
+def _settled() -> None:
+    """The sandbox of the other drills has no part in this."""
+
+
+@pytest.fixture(scope="module")
+def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A checkout whose sandbox enforces IAM; the drill's user may do nothing yet."""
+    root = tmp_path_factory.mktemp("enforced")
+    for name in CONTENT:
+        (root / name).symlink_to(ROOT / name)
+    checkout = Checkout(root)
+    allow(checkout, [])
+    try:
+        make_table(account(checkout).client("dynamodb"))
+        yield checkout
+    finally:
+        down = checkout.tocsin("sandbox", "down", timeout=60)
+        assert down.returncode == 0, down.stdout + down.stderr
+
+
+def policy_text(statements: list[dict[str, Any]]) -> str:
+    """A policy of these statements; IAM takes none without any."""
+    nothing = [{"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"}]
+    return json.dumps({"Version": "2012-10-17", "Statement": statements or nothing})
+
+
+def allow(checkout: Checkout, statements: list[dict[str, Any]]) -> None:
+    """Give the drill's user this policy, as a user of the sandbox does."""
+    policy = checkout.root / "policy.json"
+    policy.write_text(policy_text(statements))
+    up = checkout.tocsin("sandbox", "up", "leave-attendance", "--policy", str(policy), timeout=120)
+    assert up.returncode == 0, up.stdout + up.stderr
+
+
+def account(checkout: Checkout) -> Account:
+    state = control.status(checkout.root)
+    assert state is not None
+    return state.account
+
+
+def as_user(checkout: Checkout) -> Target:
+    return replace(load_target(checkout.root, "sandbox"), region="ap-southeast-2", calls=CallLog())
+
+
+@pytest.mark.parametrize("kind", sorted(FAULTS))
+def test_a_fault_needs_exactly_what_it_declares(enforced: Checkout, tmp_path: Path, kind: str) -> None:
+    fault: AnyFault = FAULTS[kind].model_validate(ARGUMENTS[kind])
+    root, user = account(enforced).target, as_user(enforced)
+    known = fault.arns(Aws(root, entry=""))
+    allow_drill_user(account(enforced), policy_of(fault_grants(fault, arns_of(root), known)).text())
+
+    ledger = Ledger(tmp_path / "ledger.sqlite", "sandbox")
+    lifecycle = FaultLifecycle(
+        target=user, ledger=ledger, drill="d", permit=lambda fault, aws: fault.arns(aws) and None
+    )
+    assert lifecycle.inject(fault) is FaultStage.EFFECTIVE
+    assert lifecycle.undo_all() == []
+
+    assert set(fault.permissions) - user.calls.take().keys() == NOT_ASKED_BY_A_FAULT.get(kind, set())
+
+
+def test_what_no_policy_allows_is_denied(enforced: Checkout) -> None:
+    """Without this the test above would prove nothing."""
+    allow_drill_user(account(enforced), policy_text([]))
+    fault = FAULTS["rds_proxy_throttle"].model_validate(ARGUMENTS["rds_proxy_throttle"])
+    with pytest.raises(TargetError, match="is not authorized to perform: rds:DescribeDBProxyTargetGroups"):
+        fault.observe(Aws(as_user(enforced), entry=""), None)
+
+
+def test_a_drill_passes_with_the_printed_policy_and_asks_for_all_of_it(enforced: Checkout) -> None:
+    experiment = enforced.experiment("break-graph-token")
+    allow(enforced, permissions(enforced.root, [experiment], None, None).policy.document()["Statement"])
+    code, verdict, directory = enforced.run("break-graph-token")
+    assert verdict.outcome is Outcome.PASS, verdict
+    assert code == 0
+    answer = permissions(enforced.root, [experiment], None, directory)
+    assert answer.exit_code == 0, answer.remarks
+    unused = {line.rsplit(" ", 1)[1] for line in answer.remarks if line.startswith("declared, not used")}
+    assert unused == NOT_ASKED_BY_A_DRILL.keys()
+
+
+def test_a_drill_that_lacks_one_action_does_not_pass_and_names_it(enforced: Checkout) -> None:
+    def brief(document: dict[str, Any]) -> None:
+        extension(document).update(baseline="30s", load=None)
+
+    experiment = enforced.experiment("calendar-worker-stopped", brief)
+    policy = permissions(enforced.root, [experiment], None, None).policy
+    allow(enforced, policy.only(policy.actions - {"lambda:UpdateEventSourceMapping"}).document()["Statement"])
+    code, verdict, directory = enforced.run("calendar-worker-stopped", brief)
+    assert verdict.outcome is not Outcome.PASS
+    assert code != 0
+    assert "not authorized to perform: lambda:UpdateEventSourceMapping" in (directory / "verdict.json").read_text()
