@@ -124,6 +124,7 @@ def test_canaries_read_the_log_groups_that_their_file_names(tmp_path: Path, line
     [
         ("lambda", "get_alias", {"FunctionName": "f", "Name": "a"}, {"lambda:GetAlias"}),
         ("apigatewayv2", "get_apis", {}, {"apigateway:GET"}),
+        ("elbv2", "describe_load_balancers", {}, {"elasticloadbalancing:DescribeLoadBalancers"}),
         ("resourcegroupstaggingapi", "get_resources", {}, {"tag:GetResources"}),
         ("s3", "head_object", {"Bucket": "b", "Key": "k"}, {"s3:GetObject"}),
         ("sts", "get_caller_identity", {}, set()),

@@ -11,8 +11,10 @@ from tocsin.iam import Arns, Grant
 from tocsin.model.system import (
     Endpoint,
     HttpApiLookup,
+    LoadBalancerLookup,
     Lookup,
     System,
+    TargetGroupLookup,
     TopicLookup,
     UserPoolClientLookup,
     UserPoolLookup,
@@ -52,10 +54,12 @@ def resolve_base_url(endpoint: Endpoint, target: Target) -> str:
     """The URL that callers of the system use, without a slash at its end.
 
     Raises:
-        NotFound: no HTTP API of that name.
+        NotFound: no HTTP API, or load balancer, of that name.
     """
     if endpoint.url is not None:
         return endpoint.url.rstrip("/")
+    if endpoint.load_balancer is not None:
+        return f"http://{_load_balancer(endpoint.load_balancer, target)['DNSName']}"
     return str(_http_api(endpoint.http_api or "", target)["ApiEndpoint"]).rstrip("/")
 
 
@@ -63,7 +67,9 @@ def grants(system: System, arns: Arns) -> Iterator[Grant]:
     """What resolving this system needs of IAM."""
     for lookup in system.lookups.values():
         yield from _lookup_grants(lookup, arns)
-    if system.endpoint.url is None:
+    if system.endpoint.load_balancer is not None:
+        yield Grant(sid="ResolveNames", actions=("elasticloadbalancing:DescribeLoadBalancers",))
+    elif system.endpoint.url is None:
         yield http_api_grant(arns)
 
 
@@ -91,6 +97,10 @@ def _lookup_grants(lookup: Lookup, arns: Arns) -> Iterator[Grant]:
             yield from user_pool_client_grants(arns)
         case TopicLookup():
             yield Grant(sid="ResolveNames", actions=("sns:ListTopics",))
+        case LoadBalancerLookup():
+            yield Grant(sid="ResolveNames", actions=("elasticloadbalancing:DescribeLoadBalancers",))
+        case TargetGroupLookup():
+            yield Grant(sid="ResolveNames", actions=("elasticloadbalancing:DescribeTargetGroups",))
         case _:
             assert_never(lookup)
 
@@ -105,6 +115,10 @@ def _look_up(lookup: Lookup, target: Target) -> str:
             return user_pool_client_id(user_pool_id(pool, target), client, target)
         case TopicLookup(topic=name):
             return _topic_arn(name, target)
+        case LoadBalancerLookup(load_balancer=name):
+            return str(_load_balancer(name, target)["LoadBalancerArn"]).split("loadbalancer/")[-1]
+        case TargetGroupLookup(target_group=name):
+            return _target_group_arn(name, target).rsplit(":", 1)[-1]
         case _:
             assert_never(lookup)
 
@@ -146,6 +160,21 @@ def _topic_arn(name: str, target: Target) -> str:
         pages = target.client("sns").get_paginator("list_topics").paginate()
         arns = [topic["TopicArn"] for page in pages for topic in page["Topics"]]
     return str(_only("SNS topic", name, {arn.rsplit(":", 1)[1]: arn for arn in arns}))
+
+
+def _load_balancer(name: str, target: Target) -> Mapping[str, Any]:
+    with aws_errors("listing load balancers"):
+        pages = target.client("elbv2").get_paginator("describe_load_balancers").paginate()
+        balancers = [balancer for page in pages for balancer in page["LoadBalancers"]]
+    found: Mapping[str, Any] = _only("load balancer", name, {one["LoadBalancerName"]: one for one in balancers})
+    return found
+
+
+def _target_group_arn(name: str, target: Target) -> str:
+    with aws_errors("listing target groups"):
+        pages = target.client("elbv2").get_paginator("describe_target_groups").paginate()
+        groups = [group for page in pages for group in page["TargetGroups"]]
+    return str(_only("target group", name, {one["TargetGroupName"]: one["TargetGroupArn"] for one in groups}))
 
 
 def _only(what: str, name: str, found: Mapping[str, Any]) -> Any:

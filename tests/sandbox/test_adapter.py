@@ -11,9 +11,11 @@ import pytest
 CHECK = """
 import importlib
 import tocsin.sandbox.ministack_adapter as adapter
+import tocsin.sandbox.ministack_containers as containers
 {bug}
 try:
     adapter.check_internals()
+    adapter.check_internals(containers.RELIED_ON)
 except adapter.SandboxError as error:
     print(error)
 """
@@ -38,6 +40,10 @@ def test_the_pinned_version_is_what_the_adapter_expects() -> None:
         (
             "importlib.import_module('ministack.services.cloudwatch')._dispatch_alarm_actions = lambda alarm: None",
             "services.cloudwatch._dispatch_alarm_actions takes (alarm) instead of",
+        ),
+        (
+            "del importlib.import_module('ministack.services.ecs')._recount_cluster",
+            "services.ecs._recount_cluster is gone",
         ),
         ("adapter.VERSION = '0.0.1'", "expected ministack 0.0.1, found"),
     ],

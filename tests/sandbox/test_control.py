@@ -26,6 +26,17 @@ def deploy(account):
 def deploy(account):
     account.client("sqs").create_queue(QueueName="other")
 """,
+    "tasks": """
+from pathlib import Path
+
+def deploy(account):
+    account.register_image("idle:1", Path(__file__).parent)
+    ecs = account.client("ecs")
+    ecs.create_cluster(clusterName="tasks")
+    container = {"name": "idle", "image": "idle:1", "command": ["python", "-c", "import time; time.sleep(600)"]}
+    ecs.register_task_definition(family="idle", containerDefinitions=[container])
+    ecs.create_service(cluster="tasks", serviceName="idle", taskDefinition="idle", desiredCount=1)
+""",
     "failing": """
 def deploy(account):
     account.client("sqs").create_queue(QueueName="half")
@@ -73,6 +84,12 @@ def traces(root: Path) -> list[str]:
     return processes + ([str(home)] if home.exists() else [])
 
 
+def task_processes(root: Path) -> list[int]:
+    """Process ids of the ECS tasks of a running sandbox."""
+    shown = control.status(root)
+    return [part.pid for part in shown.parts if part.pid and part.name.startswith("task ")] if shown else []
+
+
 def kill_daemon(root: Path, pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: control.status(root) is None)
@@ -101,7 +118,11 @@ def test_what_is_up_goes_down_without_a_trace(root: Path) -> None:
 
 
 def test_a_killed_daemon_leaves_nothing_that_down_does_not_find(root: Path) -> None:
-    kill_daemon(root, control.up("small", root).pid)
+    state = control.up("tasks", root)
+    assert eventually(lambda: bool(task_processes(root)))
+    tasks = task_processes(root)
+    kill_daemon(root, state.pid)
+    assert set(tasks) <= {process.pid for process in supervise.processes(control.directory(root))}
     control.down(root)
     assert traces(root) == []
 

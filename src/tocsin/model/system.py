@@ -139,14 +139,27 @@ class TopicLookup(Model):
     topic: str
 
 
-Lookup = HttpApiLookup | UserPoolClientLookup | UserPoolLookup | TopicLookup
+class LoadBalancerLookup(Model):
+    """The name that `AWS/ApplicationELB` metrics give a load balancer (`app/<name>/<id>`), found by its own."""
+
+    load_balancer: str
+
+
+class TargetGroupLookup(Model):
+    """The name that `AWS/ApplicationELB` metrics give a target group (`targetgroup/<name>/<id>`), found by its own."""
+
+    target_group: str
+
+
+Lookup = HttpApiLookup | UserPoolClientLookup | UserPoolLookup | TopicLookup | LoadBalancerLookup | TargetGroupLookup
 
 
 class Endpoint(Model):
-    """Where the API answers: a fixed URL, or an HTTP API found by its name."""
+    """Where the API answers: a fixed URL, or an HTTP API or a load balancer found by its name."""
 
     url: str | None = None
     http_api: str | None = None
+    load_balancer: str | None = None
 
 
 class CognitoIdentity(Model):

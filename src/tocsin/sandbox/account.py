@@ -131,6 +131,14 @@ class Account:
         answer = self._door("database", {"identifier": instance_id})
         return str(answer["host"]), int(answer["port"])
 
+    def register_image(self, image: str, directory: Path) -> None:
+        """Make a directory the content of a container image: ECS tasks of that image run their command in it.
+
+        Raises:
+            SandboxError: no such directory.
+        """
+        self._door("image", {"image": image, "directory": str(directory.resolve())})
+
     def _door(self, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         return open_door(self.endpoint_url, name, request)
 

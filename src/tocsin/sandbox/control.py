@@ -354,22 +354,25 @@ def _read_state(root: Path) -> SandboxState | None:
 
 
 def _parts(state: SandboxState, found: list[psutil.Process]) -> Iterator[Part]:
+    try:
+        answer, api_state = open_door(state.endpoint_url, "status", {}), "listening"
+    except SandboxError as error:
+        answer, api_state = {}, str(error)
+    named = answer.get("processes", {})
     for process in found:
         try:
             line, kind = " ".join(process.cmdline()), process.status()
         except psutil.Error:
             continue
-        yield Part(name=_part_name(process.pid == state.pid, line), pid=process.pid, state=kind)
-    try:
-        answer = open_door(state.endpoint_url, "status", {})
-    except SandboxError as error:
-        yield Part(name="AWS API", port=_port(state.endpoint_url), state=str(error))
-        return
-    yield Part(name="AWS API", port=_port(state.endpoint_url), state="listening")
-    for api, url in answer["apis"].items():
+        name = named.get(str(process.pid)) or _part_name(process.pid == state.pid, line)
+        yield Part(name=name, pid=process.pid, state=kind)
+    yield Part(name="AWS API", port=_port(state.endpoint_url), state=api_state)
+    for api, url in answer.get("apis", {}).items():
         yield Part(name=f"HTTP API {api}", port=_port(url), state="listening")
-    for url in answer["stubs"]:
+    for url in answer.get("stubs", ()):
         yield Part(name="stub", port=_port(url), state="listening")
+    for name, port in answer.get("ports", {}).items():
+        yield Part(name=name, port=port, state="listening")
 
 
 def _part_name(is_daemon: bool, command: str) -> str:

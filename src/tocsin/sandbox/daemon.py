@@ -28,6 +28,8 @@ from tocsin.sandbox.cloudwatch import Alarms, MetricQueries
 from tocsin.sandbox.environments import Environments
 from tocsin.sandbox.metrics import HIGH_RESOLUTION_S, MINUTE_S, MetricStore, ScopedSink, SystemTime
 from tocsin.sandbox.ministack_adapter import Ministack, configure
+from tocsin.sandbox.ministack_containers import Containers
+from tocsin.sandbox.plant import Plant
 from tocsin.sandbox.rds import RdsPlant
 from tocsin.sandbox.server import Gateway, api_app, aws_app, listen, serve_on
 
@@ -98,6 +100,9 @@ class Daemon:
         self._sink = ScopedSink(self._store, self._ministack.database_scope)
         self._plant = RdsPlant(directory / "rds", clock, self._sink)
         self._databases = Databases(self._ministack, self._plant)
+        self._account = account
+        self._containers = Containers(self._ministack, self._store, self._endpoint_url)
+        self._plants: tuple[Plant, ...] = (self._containers,)
 
     async def run(self, report_fd: int, lifeline_fd: int) -> None:
         """Serve until SIGTERM, or until the lifeline breaks."""
@@ -109,6 +114,8 @@ class Daemon:
             await self._ministack.try_out()
             await asyncio.to_thread(self._environments.wait_until_ready)
             self._ministack.start(self._loop)
+            for plant in self._plants:
+                plant.start()
             # What is loaded by now stays; looking through it again and again costs milliseconds of latency.
             gc.collect()
             gc.freeze()
@@ -123,10 +130,12 @@ class Daemon:
         return Gateway(
             aws=self._ministack.asgi,
             services=self._ministack.services(),
+            own={"application-autoscaling": self._containers.autoscaling.call},
+            account=self._account,
             call_api=self._ministack.call_api,
             code=self._ministack.code,
             databases_changed=self._databases.changed,
-            doors={"database": self._database, "stub": self._stub, "status": self._status},
+            doors={"database": self._database, "stub": self._stub, "image": self._image, "status": self._status},
         )
 
     def _serve(self, listener: Any, app: Any) -> None:
@@ -171,6 +180,8 @@ class Daemon:
         self._sink.wall = wall
         self._plant.publish()
         self._ministack.publish_queues(wall)
+        for plant in self._plants:
+            plant.publish(wall)
         self._environments.reap()
         await self._databases.changed()
         if now_s % (60 * MINUTE_S) == 0:
@@ -185,15 +196,23 @@ class Daemon:
         self._stubs.append(stub)
         return {"base_url": stub.base_url}
 
+    async def _image(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._containers.images.register(request["image"], Path(request["directory"]))
+        return {}
+
     async def _status(self, _request: Mapping[str, Any]) -> Mapping[str, Any]:
         return {
             "apis": self._api_urls,
             "stubs": [stub.base_url for stub in self._stubs],
             "environments": self._environments.count(),
+            "ports": {name: port for plant in self._plants for name, port in plant.ports().items()},
+            "processes": {str(pid): name for plant in self._plants for pid, name in plant.pids().items()},
         }
 
     async def _close(self) -> None:
         self._stop.set()
+        for plant in self._plants:
+            await plant.close()
         await asyncio.to_thread(self._environments.close)
         for stub in self._stubs:
             await stub.close()

@@ -1,5 +1,5 @@
 # ruff: noqa: SLF001 - touching the internals of ministack is what this file is for
-"""The only file that touches ministack's internals: everything the sandbox changes in it, and a self-test.
+"""The file that touches ministack's internals: everything the sandbox changes in it, and a self-test.
 
 ministack answers the AWS API. This adapter makes it run in production time (queues, retries, schedules), hands Lambda
 invocations to `Environments`, sends all metrics to `MetricStore`, and opens its stores to the plant. Each internal
@@ -24,7 +24,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -217,8 +217,8 @@ def _module(name: str) -> Any:
     return importlib.import_module(f"ministack.{name}")
 
 
-def check_internals() -> dict[str, Any]:
-    """Check that every internal the adapter relies on is there and takes the parameters it is called with.
+def check_internals(relied_on: Mapping[str, Mapping[str, str]] = RELIED_ON) -> dict[str, Any]:
+    """Check that every internal that is relied on is there and takes the parameters it is called with.
 
     Returns the modules by name.
 
@@ -231,10 +231,10 @@ def check_internals() -> dict[str, Any]:
             f"expected ministack {VERSION}, found {found}: install exactly that version (`pip install "
             f"ministack=={VERSION}`), or adapt sandbox/ministack_adapter.py to the new one"
         )
-    modules = {name: _module(name) for name in RELIED_ON}
+    modules = {name: _module(name) for name in relied_on}
     changed = [
         problem
-        for module, names in RELIED_ON.items()
+        for module, names in relied_on.items()
         for name, parameters in names.items()
         if (problem := _changed(modules[module], module, name, parameters))
     ]
@@ -624,12 +624,26 @@ class Ministack:
                 f"{billed} ms\tMemory Size: {version.memory_mb} MB\tMax Memory Used: {version.memory_mb} MB",
             ),
         ]
-        events = [{"timestamp": at, "message": line, "ingestionTime": ended_ms} for at, line in lines]
-        stream = self._log_stream(version.log_group, outcome.log_stream, started_ms)
+        self._append_log(version.log_group, outcome.log_stream, lines)
+
+    def write_log(self, scope: Scope, group: str, stream: str, lines: Sequence[tuple[int, str]]) -> None:
+        """Append lines, each with its wall-clock milliseconds, to a stream; it and its group are made when missing."""
+        with self.scope(scope):
+            self._append_log(group, stream, lines)
+
+    def has_log_group(self, scope: Scope, group: str) -> bool:
+        """Whether a log group is there."""
+        with self.scope(scope):
+            return group in self._logs._log_groups
+
+    def _append_log(self, group: str, stream_name: str, lines: Sequence[tuple[int, str]]) -> None:
+        now_ms = int(time.time() * 1000)
+        stream = self._log_stream(group, stream_name, lines[0][0])
+        events = [{"timestamp": at, "message": line, "ingestionTime": now_ms} for at, line in lines]
         self._logs._append_log_events(stream, events)
         del stream["events"][:-_KEPT_LOG_EVENTS]
         self._logs._fanout_to_subscription_filters(
-            version.log_group, outcome.log_stream, [{"timestamp": at, "message": line} for at, line in lines]
+            group, stream_name, [{"timestamp": at, "message": line} for at, line in lines]
         )
 
     def _log_stream(self, group_name: str, stream_name: str, now_ms: int) -> Any:

@@ -26,12 +26,24 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 Door = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """A request of the `up` process to the daemon: JSON object in, JSON object out."""
 
-_SIGNED_FOR = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/([^/]+)/aws4_request")
+_CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
 _API_PATH = re.compile(r"/_aws/execute-api/([^/]+)(/.*)?")
 _CODE_PATH = "/_tocsin/lambda-code/"
 _DOOR_PATH = "/_tocsin/"
 
 _logger = logging.getLogger("tocsin.sandbox")
+
+OwnService = Callable[[tuple[str, str], str, Mapping[str, Any]], Mapping[str, Any]]
+"""An AWS service of the sandbox's own, of the JSON protocol: (account and region, operation, request) -> answer."""
+
+
+class ApiError(TocsinError):
+    """An error answer of the AWS API."""
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
 
 ApiCall = Callable[
     [str, str, str, dict[str, str], bytes, dict[str, list[str]], str],
@@ -47,6 +59,10 @@ class Gateway:
     """ministack"""
     services: frozenset[str]
     """names of the services it has"""
+    own: Mapping[str, OwnService]
+    """services that it does not have, by the name that a request is signed for"""
+    account: str
+    """of a request whose access key is not an account id"""
     call_api: ApiCall
     code: Callable[[str], bytes | None]
     databases_changed: Callable[[], Awaitable[None]]
@@ -59,8 +75,13 @@ def listen() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0), backlog=512)
 
 
-async def serve_on(listener: socket.socket, app: Any, until: Callable[[], Awaitable[Any]]) -> None:
-    """Serve an application on a socket of `listen` until `until()` returns."""
+async def serve_on(
+    listener: socket.socket, app: Any, until: Callable[[], Awaitable[Any]], *, own_headers: bool = True
+) -> None:
+    """Serve an application on a socket of `listen` until `until()` returns.
+
+    `own_headers` is whether the server adds its `Server` and `Date`; a reverse proxy passes those of others on.
+    """
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.accesslog = None
@@ -68,6 +89,8 @@ async def serve_on(listener: socket.socket, app: Any, until: Callable[[], Awaita
     config.keep_alive_timeout = 75
     config.graceful_timeout = 0.2
     config.h11_max_incomplete_size = 64 * 1024
+    config.include_server_header = own_headers
+    config.include_date_header = own_headers
     await serve(app, config, shutdown_trigger=until)
 
 
@@ -76,7 +99,7 @@ def aws_app(gateway: Gateway) -> App:
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await serve_lifespan(receive, send)
         elif scope["type"] == "http":
             await _route(gateway, scope, receive, send)
         else:
@@ -90,14 +113,15 @@ def api_app(api_id: str, call_api: ApiCall) -> App:
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await serve_lifespan(receive, send)
         elif scope["type"] == "http":
             await _serve_api(call_api, api_id, scope["path"], scope, receive, send)
 
     return app
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
+async def serve_lifespan(receive: Receive, send: Send) -> None:
+    """Answer the server's start and end."""
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})
@@ -119,8 +143,11 @@ async def _route(gateway: Gateway, scope: Message, receive: Receive, send: Send)
 
 
 async def _serve_aws(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
-    service = _signed_for(scope)
-    if service is not None and service not in gateway.services:
+    account, region, service = _signed_for(scope)
+    if service in gateway.own:
+        where = account if re.fullmatch(r"\d{12}", account) else gateway.account, region
+        await _serve_own(gateway.own[service], where, scope, receive, send)
+    elif service and service not in gateway.services:
         # ministack would read the models of all services for this answer: five seconds and 400 MiB.
         await _refuse(service, scope, send)
     elif service in ("rds", "cloudformation"):
@@ -137,18 +164,33 @@ async def _serve_aws(gateway: Gateway, scope: Message, receive: Receive, send: S
         await gateway.aws(scope, receive, send)
 
 
-def _signed_for(scope: Message) -> str | None:
-    for name, value in scope["headers"]:
-        if name.lower() == b"authorization":
-            match = _SIGNED_FOR.search(value.decode("latin-1"))
-            return match[1] if match else None
-    return None
+def _header(scope: Message, wanted: bytes) -> str:
+    values = [value for name, value in scope["headers"] if name.lower() == wanted]
+    return values[0].decode("latin-1") if values else ""
+
+
+def _signed_for(scope: Message) -> tuple[str, str, str]:
+    """Access key id, region and service of a signature; empty when there is none."""
+    match = _CREDENTIAL.search(_header(scope, b"authorization"))
+    return (match[1], match[2], match[3]) if match else ("", "", "")
+
+
+async def _serve_own(service: OwnService, where: tuple[str, str], scope: Message, receive: Receive, send: Send) -> None:
+    operation = _header(scope, b"x-amz-target").rsplit(".", 1)[-1]
+    headers = {"content-type": "application/x-amz-json-1.1"}
+    try:
+        answer = service(where, operation, json.loads(await read_body(receive) or b"{}"))
+    except ApiError as error:
+        headers["x-amzn-errortype"] = error.code
+        body = {"__type": error.code, "message": str(error)}
+        await _answer(send, 400, headers, json.dumps(body).encode())
+    else:
+        await _answer(send, 200, headers, json.dumps(answer).encode())
 
 
 async def _refuse(service: str, scope: Message, send: Send) -> None:
     code, text = "UnsupportedOperation", f"The sandbox has no service '{service}'."
-    kinds = [value for name, value in scope["headers"] if name.lower() == b"content-type"]
-    if kinds and b"x-www-form-urlencoded" in kinds[0]:
+    if "x-www-form-urlencoded" in _header(scope, b"content-type"):
         body = (
             f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code>"
             f"<Message>{escape(text)}</Message></Error></ErrorResponse>"
@@ -170,7 +212,7 @@ async def _serve_api(call_api: ApiCall, api_id: str, path: str, scope: Message, 
         scope["method"],
         path,
         headers,
-        await _body(receive),
+        await read_body(receive),
         parse_qs(raw_query, keep_blank_values=True),
         raw_query,
     )
@@ -192,7 +234,7 @@ async def _serve_door(gateway: Gateway, name: str, receive: Receive, send: Send)
         await _answer(send, 404, headers, json.dumps({"error": f"no door '{name}'"}).encode())
         return
     try:
-        answer = await door(json.loads(await _body(receive) or b"{}"))
+        answer = await door(json.loads(await read_body(receive) or b"{}"))
     except TocsinError as error:
         await _answer(send, 400, headers, json.dumps({"error": str(error)}).encode())
     except Exception as error:
@@ -202,7 +244,8 @@ async def _serve_door(gateway: Gateway, name: str, receive: Receive, send: Send)
         await _answer(send, 200, headers, json.dumps(answer).encode())
 
 
-async def _body(receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes:
+    """The whole body of a request."""
     body, more = b"", True
     while more:
         message = await receive()
