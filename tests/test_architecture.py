@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "history": {"model", "errors"},
     "project": set(),
     "iam": {"model"},
-    "target": {"errors", "iam"},
+    "target": {"model", "errors", "iam"},
     "targets": {"model", "errors", "project", "target"},
     "ledger": {"model", "errors"},
     "loader": {"model", "errors"},

@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -18,13 +19,13 @@ from pydantic.fields import FieldInfo
 
 from tocsin import errors
 from tocsin.cli import main
-from tocsin.model import experiment, system
+from tocsin.model import experiment, rules, system
 from tocsin.model.base import Model
 from tocsin.model.duration import parse_duration, parse_share
 from tocsin.model.experiment import Extension
 from tocsin.model.system import System
 from tocsin.model.verdict import Outcome, Reason, Verdict
-from tocsin.targets import TargetSpec
+from tocsin.targets import SandboxSpec, TargetSpec
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("replicas/*/README.md")])
@@ -199,13 +200,16 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def documented_models() -> dict[str, str]:
-    """Model name -> the text after its marker, up to the next marker or heading."""
+    """Model name -> the text after each of its markers, up to the next marker or heading."""
     parts = re.split(r"<!-- model: ([\w ]+) -->", EXPERIMENTS)
-    pairs = zip(parts[1::2], parts[2::2], strict=True)
-    return {name: re.split(r"^## ", text, flags=re.MULTILINE)[0] for names, text in pairs for name in names.split()}
+    found: dict[str, str] = defaultdict(str)
+    for names, text in zip(parts[1::2], parts[2::2], strict=True):
+        for name in names.split():
+            found[name] += re.split(r"^## ", text, flags=re.MULTILINE)[0]
+    return found
 
 
-MODELS = sorted(models_of(Extension, System, TargetSpec), key=lambda model: model.__name__)
+MODELS = sorted(models_of(Extension, System, TargetSpec, SandboxSpec), key=lambda model: model.__name__)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -241,7 +245,13 @@ def _is_default(field: FieldInfo, said: str) -> bool:
         except ValueError:
             continue
     # Free text ("the longest `within` of `must`") is for people to check.
-    return value == str(default) or " " in said or not said or said == "below" or value in ("true", "N", "evaluate")
+    return (
+        value in (str(default), str(default).lower())
+        or " " in said
+        or not said
+        or said == "below"
+        or value in ("true", "N", "evaluate")
+    )
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -260,7 +270,8 @@ def test_a_wrong_default_would_be_noticed() -> None:
 
 
 def test_the_reference_names_no_model_that_is_gone() -> None:
-    known = {name for module in (experiment, system) for name in vars(module)} | {"TargetSpec"}
+    known = {name for module in (experiment, rules, system) for name in vars(module)}
+    known |= {"TargetSpec", "SandboxSpec"}
     assert documented_models().keys() <= known
 
 

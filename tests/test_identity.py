@@ -15,7 +15,7 @@ import pytest
 
 from tocsin.errors import InvalidInput, NotFound, TargetError
 from tocsin.identity import Identities
-from tocsin.model.system import CognitoIdentity, Endpoint, System
+from tocsin.model.system import CognitoIdentity, Endpoint, LoginIdentity, System
 from tocsin.target import Target
 
 PASSWORD = "not-a-real-password"
@@ -185,3 +185,68 @@ def test_secrets_do_not_show_when_printed(account: Account) -> None:
     token = identities(account).token("buyer")
     assert token.value not in repr(token)
     assert token.value not in str(token)
+
+
+class Login:
+    """A system with a login of its own."""
+
+    def __init__(self) -> None:
+        self.status, self.document = 200, {"token": "t-1", "expiresIn": 60}
+        self.asked: list[dict[str, Any]] = []
+        self.url = ""
+
+
+@pytest.fixture
+def login() -> Iterator[Login]:
+    login = Login()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            login.asked.append({"path": self.path, **json.loads(self.rfile.read(int(self.headers["Content-Length"])))})
+            self.send_response(login.status)
+            self.end_headers()
+            self.wfile.write(json.dumps(login.document).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    login.url = f"http://127.0.0.1:{server.server_port}"
+    yield login
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def own_login(account: Account, login: Login) -> Identities:
+    system = System(
+        system="shop",
+        title="Shop",
+        endpoint=Endpoint(url=login.url),
+        identities={"buyer": LoginIdentity(secret="s", login="/auth/login")},
+    )
+    target = Target(name="test", region="us-east-1", endpoint_url=account.url, access_key_id="a", secret_access_key="b")
+    return Identities(target, system)
+
+
+def test_a_user_signs_in_at_the_system_itself(account: Account, login: Login) -> None:
+    account.secrets["s"] = ONE
+    token = own_login(account, login).token("buyer")
+    assert (token.value, token.expires_at - token.issued_at) == ("t-1", 60)
+    assert login.asked == [{"path": "/auth/login", "username": "ann", "password": PASSWORD}]
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "said"),
+    [(401, {"error": "no"}, "401"), (200, {"other": 1}, "expected JSON with the token in 'token'")],
+)
+def test_a_login_that_fails_says_where_and_shows_no_password(
+    account: Account, login: Login, status: int, document: dict[str, Any], said: str
+) -> None:
+    account.secrets["s"] = ONE
+    login.status, login.document = status, document
+    with pytest.raises(TargetError, match=said) as refused:
+        own_login(account, login).token("buyer")
+    assert PASSWORD not in str(refused.value)

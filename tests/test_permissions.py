@@ -17,7 +17,7 @@ from tocsin.faults.registry import FAULTS
 from tocsin.history import write_history
 from tocsin.iam import ANY, Arns, CallLog, Grant
 from tocsin.model.events import ApiCalls
-from tocsin.permissions import fault_grants, observed, permissions, policy_of
+from tocsin.permissions import dead_man_grants, fault_grants, observed, permissions, policy_of
 from tocsin.target import Target
 from tocsin.validation import Planner, canary_log_groups
 
@@ -75,6 +75,25 @@ def test_every_fault_says_on_what(kind: str) -> None:
     assert {action for grant in grants for action in grant.actions} == set(FAULTS[kind].permissions)
     anywhere = {action for grant in grants if grant.resources == ANY for action in grant.actions}
     assert anywhere <= NOT_LIMITED_BY_IAM
+
+
+@pytest.mark.parametrize(
+    ("experiment", "role", "armed"),
+    [
+        ("clock-in-throttled", "arn:aws:iam::123456789012:role/dead-man", True),
+        ("clock-in-throttled", None, False),
+        ("break-graph-token", "arn:aws:iam::123456789012:role/dead-man", False),
+    ],
+)
+def test_schedules_may_be_made_where_a_target_and_a_fault_want_them(
+    experiment: str, role: str | None, armed: bool
+) -> None:
+    plan = Planner(ROOT).plan(EXPERIMENTS / f"{experiment}.yaml")
+    grants = list(dead_man_grants(plan, role, Arns("eu-west-1", "123456789012")))
+    allowed = {action: grant.resources for grant in grants for action in grant.actions}
+    schedules = ("arn:aws:scheduler:eu-west-1:123456789012:schedule/default/tocsin-undo-*",)
+    needed = {"scheduler:CreateSchedule": schedules, "scheduler:DeleteSchedule": schedules, "iam:PassRole": (role,)}
+    assert allowed == (needed if armed else {})
 
 
 def test_real_names_take_the_place_of_wildcards() -> None:

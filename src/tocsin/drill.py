@@ -21,6 +21,7 @@ from tocsin.actors.canary import CanaryActor
 from tocsin.actors.contract import ContractActor
 from tocsin.actors.injector import Injector
 from tocsin.actors.load import LoadActor
+from tocsin.actors.prometheus import PrometheusWatcher
 from tocsin.actors.work import count_work
 from tocsin.context import RunContext
 from tocsin.errors import LedgerError, Refused, TargetError, TocsinError
@@ -69,9 +70,28 @@ def run_drill(ctx: RunContext, raw: Mapping[str, Any], ledger: Ledger) -> None:
         drill.settle()
 
 
+def longest_fault(ctx: RunContext, raw: Mapping[str, Any]) -> float:
+    """Wall seconds after which a fault of this drill cannot still be wanted: its own deadlines, with a margin.
+
+    Never longer than the target allows a fault to be. Faults that AWS can end by itself end then, counted from the
+    beginning of the fault act.
+    """
+    injections = ctx.wall(_INJECTION_S * (1 + len(ctx.experiment.method)))
+    longest = injections + LiveView(ctx).longest_fault() + _pauses(raw) + 2 * _CONTRACT_WALL_S
+    allowed = ctx.target.rules.max_duration
+    return longest if allowed is None else min(longest, ctx.wall(allowed))
+
+
+def _pauses(raw: Mapping[str, Any]) -> float:
+    """Wall seconds of Chaos Toolkit's pauses before and after the activities of the method."""
+    pauses = (activity.get("pauses") or {} for activity in raw.get("method") or [])
+    return sum(float(p[when]) for p in pauses for when in ("before", "after") if isinstance(p.get(when), int | float))
+
+
 class _Drill:
     def __init__(self, ctx: RunContext, raw: Mapping[str, Any], ledger: Ledger) -> None:
         self._ctx = ctx
+        self._raw = raw
         self._ledger = ledger
         self._faults = FaultLifecycle(
             target=ctx.target, ledger=ledger, drill=ctx.drill, record=ctx.history.record, wait=ctx.stop.wait
@@ -80,6 +100,7 @@ class _Drill:
         self._view = LiveView(ctx)
         ctx.history.listen(self._view.see)
         self._watcher: AlarmWatcher | None = None
+        self._prometheus = PrometheusWatcher(ctx) if ctx.system.prometheus else None
         self._canaries = CanaryActor(ctx) if ctx.system.canaries else None
         self._contract = ContractActor(ctx) if ctx.system.contract else None
         self._load = LoadActor(ctx) if ctx.system.load and ctx.experiment.extension.load else None
@@ -92,10 +113,12 @@ class _Drill:
             run_preflight(self._ctx, self._ledger, self._injector, self._canaries)
             self._watcher = AlarmWatcher(self._ctx)
             self._watcher.look()
+            if self._prometheus is not None:
+                self._prometheus.look()
 
     def baseline(self) -> None:
         with self._act(Act.BASELINE):
-            for actor in (self._watcher, self._load, self._canaries):
+            for actor in (self._watcher, self._prometheus, self._load, self._canaries):
                 if actor is not None:
                     self._started.append(actor)
                     actor.start()
@@ -105,7 +128,7 @@ class _Drill:
 
     def fault(self) -> None:
         with self._act(Act.FAULT):
-            self._faults.expires_at = self._ctx.now() + self._longest_fault()
+            self._faults.expires_at = self._ctx.now() + longest_fault(self._ctx, self._raw)
             if not self._injector.run_method():
                 self._ctx.stop.wait(0)
                 if self._faults.refusal is not None:
@@ -164,12 +187,6 @@ class _Drill:
         """Wait until `enough`, which knows its own deadlines."""
         while not enough():
             self._ctx.stop.wait(_TICK_WALL_S)
-
-    def _longest_fault(self) -> float:
-        """Wall seconds after which no fault of this drill can still be wanted: its deadlines, with a margin."""
-        injections = _INJECTION_S * (1 + len(self._ctx.experiment.method))
-        waits = self._view.longest_fault() + self._injector.pauses() + 2 * _CONTRACT_WALL_S
-        return self._ctx.wall(injections) + waits
 
     def _undo_rest(self) -> None:
         """What the experiment's rollbacks did not undo; nothing when they undid everything."""

@@ -1,7 +1,8 @@
-"""Tokens of the synthetic users: Cognito's USER_PASSWORD_AUTH with credentials from Secrets Manager.
+"""Tokens of the synthetic users: from Cognito (USER_PASSWORD_AUTH) or from the system's own login.
 
-A secret holds one user (`{"username": ..., "password": ...}`) or many (`{"users": [...]}`, each a user of that
-form, or a name when all share the `password` beside the list). Tokens and passwords stay in memory.
+Credentials come from Secrets Manager. A secret holds one user (`{"username": ..., "password": ...}`) or many
+(`{"users": [...]}`, each a user of that form, or a name when all share the `password` beside the list). Tokens and
+passwords stay in memory.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from tocsin.errors import InvalidInput, TargetError, near_match
 from tocsin.iam import Arns, Grant
-from tocsin.model.system import CognitoIdentity, System
-from tocsin.resolve import user_pool_client_grants, user_pool_client_id, user_pool_id
+from tocsin.model.system import CognitoIdentity, Identity, LoginIdentity, System
+from tocsin.resolve import resolve_base_url, user_pool_client_grants, user_pool_client_id, user_pool_id
 from tocsin.target import Target, aws_errors
 
 # A token is renewed when this share of its life is left, so that no request is sent with one that just ended.
 _RENEW_AT = 0.25
+_LOGIN_TIMEOUT_S = 10.0
+_LIFE_S = 3600.0
 
 
 def grants(system: System, arns: Arns) -> Iterator[Grant]:
@@ -32,6 +37,7 @@ def grants(system: System, arns: Arns) -> Iterator[Grant]:
         # https://docs.aws.amazon.com/secretsmanager/latest/userguide/auth-and-access_iam-policies.html
         resources = tuple(arns("secretsmanager", f"secret:{name}-??????") for name in sorted(secrets))
         yield Grant(sid="SignInSyntheticUsers", actions=("secretsmanager:GetSecretValue",), resources=resources)
+    if any(isinstance(identity, CognitoIdentity) for identity in system.identities.values()):
         yield from user_pool_client_grants(arns)
 
 
@@ -64,7 +70,7 @@ class Identities:
 
     def __init__(self, target: Target, system: System) -> None:
         self._system = system
-        self._door = _CognitoDoor(target)
+        self._door = _Door(target, system)
         self._lock = threading.Lock()
         self._users: dict[str, tuple[Credentials, ...]] = {}
         self._tokens: dict[tuple[str, str], Token] = {}
@@ -100,7 +106,7 @@ class Identities:
                 self._users[name] = self._door.credentials(identity)
             return tuple(self._signed_in(name, identity, user) for user in self._users[name][:at_most])
 
-    def _identity(self, name: str) -> CognitoIdentity:
+    def _identity(self, name: str) -> Identity:
         try:
             return self._system.identities[name]
         except KeyError:
@@ -109,28 +115,29 @@ class Identities:
                 f"expected an identity of systems/{self._system.system}.yaml, found '{name}'. {near_match(name, known)}"
             ) from None
 
-    def _signed_in(self, name: str, identity: CognitoIdentity, user: Credentials) -> Token:
+    def _signed_in(self, name: str, identity: Identity, user: Credentials) -> Token:
         held = self._tokens.get((name, user.username))
         if held is not None and held.fresh(time.time()):
             return held
         try:
             self._tokens[name, user.username] = self._door.sign_in(identity, user)
         except TargetError:
-            # A fault may keep Cognito from answering; a token that is still good needs no other one yet.
+            # A fault may keep the login from answering; a token that is still good needs no other one yet.
             if held is None or held.expires_at <= time.time():
                 raise
         return self._tokens[name, user.username]
 
 
-class _CognitoDoor:
-    """Everything that is asked of AWS; remembers what cannot change during a run."""
+class _Door:
+    """Everything that is asked of AWS and of the system; remembers what cannot change during a run."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, system: System) -> None:
         self._target = target
+        self._system = system
         self._clients: dict[str, Any] = {}
         self._client_ids: dict[tuple[str, str], str] = {}
 
-    def credentials(self, identity: CognitoIdentity) -> tuple[Credentials, ...]:
+    def credentials(self, identity: Identity) -> tuple[Credentials, ...]:
         with aws_errors(f"read the secret '{identity.secret}'"):
             answer = self._aws("secretsmanager").get_secret_value(SecretId=identity.secret)
         try:
@@ -144,7 +151,30 @@ class _CognitoDoor:
             )
         return users
 
-    def sign_in(self, identity: CognitoIdentity, user: Credentials) -> Token:
+    def sign_in(self, identity: Identity, user: Credentials) -> Token:
+        if isinstance(identity, LoginIdentity):
+            return self._log_in(identity, user)
+        return self._sign_in_at_cognito(identity, user)
+
+    def _log_in(self, identity: LoginIdentity, user: Credentials) -> Token:
+        url = resolve_base_url(self._system.endpoint, self._target) + identity.login
+        before = time.time()
+        try:
+            answer = httpx.post(
+                url, json={"username": user.username, "password": user.password}, timeout=_LOGIN_TIMEOUT_S
+            )
+            answer.raise_for_status()
+            document = answer.json()
+            value, life_s = str(document[identity.token]), float(document.get(identity.expires_in, _LIFE_S))
+        except httpx.HTTPError as error:
+            raise TargetError(f"sign in '{user.username}' at {url}: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TargetError(
+                f"sign in '{user.username}' at {url}: expected JSON with the token in '{identity.token}', found none"
+            ) from error
+        return Token(value, before, before + life_s)
+
+    def _sign_in_at_cognito(self, identity: CognitoIdentity, user: Credentials) -> Token:
         client_id = self._client_id(identity.user_pool, identity.client)
         before = time.time()
         with aws_errors(f"sign in '{user.username}' at the user pool '{identity.user_pool}'"):
@@ -161,7 +191,7 @@ class _CognitoDoor:
                 "Give the synthetic user a permanent password and no second factor."
             )
         value = result["AccessToken"]
-        return Token(value, before, _expiry(value, default=before + result.get("ExpiresIn", 3600)))
+        return Token(value, before, _expiry(value, default=before + result.get("ExpiresIn", _LIFE_S)))
 
     def _client_id(self, pool: str, client: str) -> str:
         if (pool, client) not in self._client_ids:

@@ -147,7 +147,7 @@ class LiveView:
         return [self._expect.quiet_window(entry) for entry in (*self._expect.quiet, *blind)]
 
     def _alarm_done(self, alarm: str, within: float, passed_wall: float) -> bool:
-        told = alarm in self._notified or self._ctx.system.notifications is None
+        told = alarm in self._notified or not self._ctx.system.can_tell(alarm)
         if alarm in self._rang and told:
             return True
         grace = _NOTIFY_GRACE_S if alarm in self._rang else 0.0

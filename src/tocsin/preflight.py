@@ -7,9 +7,10 @@ from dataclasses import asdict
 
 from tocsin.actors.canary import CanaryActor, canary_period_s
 from tocsin.actors.injector import Injector
-from tocsin.alarms.deploy import describe_alarms
-from tocsin.alarms.feasibility import Forecast, Traffic, forecast_all
+from tocsin.alarms.feasibility import Forecast, Traffic, forecast_all, forecast_rule
+from tocsin.alarms.prometheus import rules_of
 from tocsin.alarms.queues import redrive_times
+from tocsin.alarms.states import read_states
 from tocsin.canary import load_canaries
 from tocsin.context import RunContext
 from tocsin.errors import Refused, TocsinError
@@ -76,17 +77,16 @@ def _no_residue(ctx: RunContext, ledger: Ledger) -> str:
 def _alarms_ready(ctx: RunContext) -> str:
     """Every alarm named exists and is quiet; those that must ring are evaluated already."""
     expect = ctx.experiment.extension.expect
-    wanted = {name: ctx.system.alarms[name] for name in dict.fromkeys(expect.alarms)}
+    wanted = list(dict.fromkeys(expect.alarms))
     must = {entry.alarm for entry in expect.must_alarms}
     deadline = ctx.now() + ctx.wall(_SETTLE_PRODUCTION_S) + 1.0
     while True:
-        described = describe_alarms(wanted.values(), ctx.target)
-        missing = [name for name, alarm in wanted.items() if alarm.cloudwatch.alarm_name not in described]
+        states = read_states(ctx.system, wanted, ctx.target)
+        missing = [name for name in wanted if name not in states]
         if missing:
             raise Refused(
                 "alarms", f"expected these alarms in the target, found none of the name: {', '.join(missing)}."
             )
-        states = {name: described[alarm.cloudwatch.alarm_name]["StateValue"] for name, alarm in wanted.items()}
         ringing = [name for name, state in states.items() if state == "ALARM"]
         if ringing:
             raise Refused(
@@ -104,8 +104,15 @@ def _alarms_ready(ctx: RunContext) -> str:
 def _alarms_can_ring(ctx: RunContext) -> str:
     """Every alarm that must ring can do so at the offered traffic; the arithmetic of each is recorded."""
     wanted = {entry.alarm: entry.within for entry in ctx.experiment.extension.expect.must_alarms}
-    alarms = {name: alarm.cloudwatch for name, alarm in ctx.system.alarms.items()}
-    forecasts = forecast_all(wanted, alarms, offered_traffic(ctx), redrive_times(alarms.values(), ctx.target))
+    alarms = {name: alarm.cloudwatch for name, alarm in ctx.system.cloudwatch_alarms.items()}
+    on_cloudwatch = {name: within for name, within in wanted.items() if name in alarms}
+    forecasts = forecast_all(on_cloudwatch, alarms, offered_traffic(ctx), redrive_times(alarms.values(), ctx.target))
+    rules = rules_of(ctx.root, ctx.system)
+    forecasts |= {
+        name: forecast_rule(rules[alarm.prometheus.alert], wanted[name])
+        for name, alarm in ctx.system.prometheus_alarms.items()
+        if name in wanted
+    }
     for name, found in forecasts.items():
         ctx.history.record(AlarmForecast(at=ctx.now(), alarm=name, **asdict(found)))
     stuck = [f"{name}: {found.detail}" for name, found in forecasts.items() if not found.feasible]
@@ -115,9 +122,11 @@ def _alarms_can_ring(ctx: RunContext) -> str:
 
 
 def _when(found: Forecast) -> str:
+    doubts = f" ({'; '.join(found.notes)})" if found.notes else ""
     if found.typical_s is None or found.worst_s is None:
-        return "can ring"
-    return f"can ring, typically after {format_duration(found.typical_s)}, at worst {format_duration(found.worst_s)}"
+        return f"can ring{doubts}"
+    typical, worst = format_duration(found.typical_s), format_duration(found.worst_s)
+    return f"can ring, typically after {typical}, at worst {worst}{doubts}"
 
 
 def offered_traffic(ctx: RunContext) -> Traffic:

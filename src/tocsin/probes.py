@@ -8,13 +8,14 @@ from typing import Any
 
 import httpx
 
-from tocsin.alarms.deploy import DESCRIBE_GRANT, describe_alarms
+from tocsin.alarms.deploy import DESCRIBE_GRANT
+from tocsin.alarms.states import read_states
 from tocsin.errors import InvalidInput, NotFound, TargetError, near_match
 from tocsin.faults.session import target_of
 from tocsin.iam import Arns, Grant
 from tocsin.loader import load_system
 from tocsin.project import find_root
-from tocsin.resolve import http_api_grant, resolve_base_url
+from tocsin.resolve import http_api_grant, resolve_base_url, resolve_system
 
 Configuration = Mapping[str, Any]
 
@@ -43,12 +44,13 @@ def alarm_state(system: str, alarm: str, configuration: Configuration | None = N
     loaded = load_system(find_root(Path.cwd()), system)
     if alarm not in loaded.alarms:
         raise InvalidInput(f"expected an alarm of {system}, found '{alarm}'. {near_match(alarm, loaded.alarms)}")
-    wanted = loaded.alarms[alarm]
-    described = describe_alarms([wanted], target_of(configuration))
-    name = wanted.cloudwatch.alarm_name
-    if name not in described:
-        raise NotFound(f"expected the alarm {name} in the target, found none of that name")
-    return str(described[name]["StateValue"])
+    target = target_of(configuration)
+    # Only the URL of a Prometheus may have to be looked up: CloudWatch is asked by names that are written down.
+    resolved = loaded if alarm in loaded.cloudwatch_alarms else resolve_system(loaded, target)
+    states = read_states(resolved, [alarm], target)
+    if alarm not in states:
+        raise NotFound(f"expected the alarm {alarm} of {system} in the target, found none of its name")
+    return states[alarm]
 
 
 GRANTS: Mapping[str, Callable[[Mapping[str, Any], Arns], Grant]] = {

@@ -13,6 +13,7 @@ from tocsin.model.system import (
     HttpApiLookup,
     LoadBalancerLookup,
     Lookup,
+    ParameterLookup,
     System,
     TargetGroupLookup,
     TopicLookup,
@@ -22,10 +23,12 @@ from tocsin.model.system import (
 from tocsin.target import Target, aws_errors
 
 _PLACEHOLDER = re.compile(r"\$\{([a-z_]+)\}")
+_RESOLVED = ("alarms", "prometheus")
+"""Parts of a system file that may hold placeholders."""
 
 
 def resolve_system(system: System, target: Target) -> System:
-    """The system with every `${name}` in its alarms replaced by what it is in this target.
+    """The system with every `${name}` replaced by what it is in this target.
 
     Raises:
         InvalidInput: a placeholder that no lookup defines.
@@ -34,20 +37,20 @@ def resolve_system(system: System, target: Target) -> System:
     """
     values = {name: _look_up(lookup, target) for name, lookup in system.lookups.items()}
     values |= {"account": target.account or "", "region": target.region}
-    alarms = {name: alarm.model_dump(mode="json", by_alias=True) for name, alarm in system.alarms.items()}
-    resolved = _substitute(alarms, values)
-    return System.model_validate({**system.model_dump(mode="json", by_alias=True), "alarms": resolved})
+    document = system.model_dump(mode="json", by_alias=True)
+    return System.model_validate(document | {part: _substitute(document[part], values) for part in _RESOLVED})
 
 
 def check_placeholders(system: System) -> None:
-    """Whether every `${name}` of the alarms is defined, without asking a target.
+    """Whether every `${name}` is defined, without asking a target.
 
     Raises:
         InvalidInput: one is not.
     """
     known = dict.fromkeys([*system.lookups, "account", "region"], "")
-    for alarm in system.alarms.values():
-        _substitute(alarm.model_dump(mode="json", by_alias=True), known)
+    document = system.model_dump(mode="json", by_alias=True)
+    for part in _RESOLVED:
+        _substitute(document[part], known)
 
 
 def resolve_base_url(endpoint: Endpoint, target: Target) -> str:
@@ -97,6 +100,9 @@ def _lookup_grants(lookup: Lookup, arns: Arns) -> Iterator[Grant]:
             yield from user_pool_client_grants(arns)
         case TopicLookup():
             yield Grant(sid="ResolveNames", actions=("sns:ListTopics",))
+        case ParameterLookup(parameter=name):
+            resource = arns("ssm", f"parameter/{name.removeprefix('/')}")
+            yield Grant(sid="ResolveNames", actions=("ssm:GetParameter",), resources=(resource,))
         case LoadBalancerLookup():
             yield Grant(sid="ResolveNames", actions=("elasticloadbalancing:DescribeLoadBalancers",))
         case TargetGroupLookup():
@@ -115,6 +121,8 @@ def _look_up(lookup: Lookup, target: Target) -> str:
             return user_pool_client_id(user_pool_id(pool, target), client, target)
         case TopicLookup(topic=name):
             return _topic_arn(name, target)
+        case ParameterLookup(parameter=name):
+            return _parameter(name, target)
         case LoadBalancerLookup(load_balancer=name):
             return str(_load_balancer(name, target)["LoadBalancerArn"]).split("loadbalancer/")[-1]
         case TargetGroupLookup(target_group=name):
@@ -160,6 +168,11 @@ def _topic_arn(name: str, target: Target) -> str:
         pages = target.client("sns").get_paginator("list_topics").paginate()
         arns = [topic["TopicArn"] for page in pages for topic in page["Topics"]]
     return str(_only("SNS topic", name, {arn.rsplit(":", 1)[1]: arn for arn in arns}))
+
+
+def _parameter(name: str, target: Target) -> str:
+    with aws_errors(f"reading the SSM parameter {name}"):
+        return str(target.client("ssm").get_parameter(Name=name)["Parameter"]["Value"])
 
 
 def _load_balancer(name: str, target: Target) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tocsin.actors.canary import CanaryActor
 from tocsin.actors.contract import THOROUGH, ContractActor
-from tocsin.alarms.deploy import describe_alarms
+from tocsin.alarms.states import read_states
 from tocsin.context import RunContext
 from tocsin.history import History
 from tocsin.loader import load_system
@@ -129,14 +129,13 @@ def check_contract(ctx: RunContext) -> ContractRan | None:
 
 
 def _alarms(ctx: RunContext, system: System, tell: Tell) -> bool:
-    described = describe_alarms(system.alarms.values(), ctx.target)
-    names = {alarm.cloudwatch.alarm_name: name for name, alarm in system.alarms.items()}
-    ringing = [names[name] for name, alarm in described.items() if alarm["StateValue"] == "ALARM"]
-    missing = [name for alarm_name, name in names.items() if alarm_name not in described]
+    states = read_states(system, system.alarms, ctx.target)
+    ringing = [name for name, state in states.items() if state == "ALARM"]
+    missing = [name for name in system.alarms if name not in states]
     for name in ringing:
         tell(f"alarm {name} rings", False)
     for name in missing:
         tell(f"alarm {name} does not exist in this target", False)
     if not ringing and not missing:
-        tell(f"{len(names)} alarms exist and none rings", True)
+        tell(f"{len(states)} alarms exist and none rings", True)
     return not ringing and not missing

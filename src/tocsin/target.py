@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import getpass
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,12 +12,20 @@ from threading import Lock
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    CredentialProvider,
+    CredentialResolver,
+    DeferredRefreshableCredentials,
+)
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError, WaiterError
 from botocore.parsers import ResponseParserError
 
 from tocsin.errors import NotFound, TargetError, Unavailable
 from tocsin.iam import CallLog
+from tocsin.model.rules import GuardRules
 
 _NOT_FOUND = ("NotFound", "NonExistent", "DoesNotExist", "NoSuch")
 _LATER = frozenset(
@@ -60,7 +70,8 @@ class Target:
     """An AWS-compatible API and the speed of its clock.
 
     `scale` is 1 on a real account; in the sandbox, production durations are divided by it. `timeout_s` is how long one
-    call may take, in wall seconds. `calls` counts what is asked of the account. `dead_man_role` is the ARN of the role
+    call may take, in wall seconds. `role_arn` is assumed with the credentials found, and renewed before it ends.
+    `rules` are kept by the guards. `calls` counts what is asked of the account. `dead_man_role` is the ARN of the role
     under which EventBridge Scheduler ends a fault that nobody is left to undo; None for no such schedules.
     """
 
@@ -70,10 +81,12 @@ class Target:
     account: str | None = None
     profile: str | None = None
     dead_man_role: str | None = None
+    role_arn: str | None = None
     scale: float = 1.0
     timeout_s: float = 20.0
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
+    rules: GuardRules = field(default_factory=GuardRules, repr=False)
     calls: CallLog = field(default_factory=CallLog, repr=False, compare=False)
 
     _clients: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -88,6 +101,8 @@ class Target:
             region_name=self.region,
             profile_name=self.profile,
         )
+        if self.role_arn is not None:
+            session = _in_role(session, self.role_arn, self.endpoint_url)
         session.events.register("before-call", self.calls.see)
         return session
 
@@ -116,6 +131,40 @@ class Target:
                 connect_timeout=5, read_timeout=self.timeout_s, retries={"mode": "standard", "max_attempts": 3}
             ),
         )
+
+
+def _in_role(session: boto3.Session, role_arn: str, endpoint_url: str | None) -> boto3.Session:
+    """A session in a role that `session` may assume: when first used, and again before its credentials end."""
+
+    class _Role(CredentialProvider):  # type: ignore[misc]  # botocore carries no types
+        METHOD = "assume-role"
+
+        def load(self) -> Any:
+            fetcher = AssumeRoleCredentialFetcher(
+                client_creator=_sts_of(session, endpoint_url),
+                source_credentials=session.get_credentials(),
+                role_arn=role_arn,
+                extra_args={"RoleSessionName": _session_name()},
+            )
+            return DeferredRefreshableCredentials(method=self.METHOD, refresh_using=fetcher.fetch_credentials)
+
+    inner = botocore.session.Session()
+    inner.register_component("credential_provider", CredentialResolver([_Role()]))
+    return boto3.Session(botocore_session=inner, region_name=session.region_name)
+
+
+def _sts_of(session: boto3.Session, endpoint_url: str | None) -> Callable[..., Any]:
+    """How botocore makes the STS client of a role; the credentials that it passes are the session's own."""
+
+    def create(service: str, **_: Any) -> Any:
+        return session.client(service, endpoint_url=endpoint_url)
+
+    return create
+
+
+def _session_name() -> str:
+    """Who is calling, as CloudTrail will show it: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html"""
+    return re.sub(r"[^\w+=,.@-]", "-", f"tocsin-{getpass.getuser()}")[:64]
 
 
 @contextmanager

@@ -8,10 +8,11 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from tocsin.errors import InvalidInput, SandboxError, near_match
 from tocsin.model.base import Model
+from tocsin.model.rules import GuardRules
 from tocsin.model.system import System
 from tocsin.project import work_directory
 from tocsin.target import Target
@@ -19,12 +20,15 @@ from tocsin.target import Target
 SANDBOX = "sandbox"
 
 
-class TargetSpec(Model):
+class TargetSpec(GuardRules):
     """One `[targets.NAME]` table: an AWS account and region, or any endpoint that speaks the AWS API."""
 
     account: str = Field(pattern=r"^\d{12}$", description="account id; a drill is refused anywhere else")
     region: str
     profile: str | None = Field(default=None, description="profile of the AWS configuration files")
+    role_arn: str | None = Field(
+        default=None, pattern=r"^arn:[a-z-]+:iam::\d{12}:role/.+$", description="role to assume, renewed by itself"
+    )
     endpoint_url: str | None = Field(default=None, description="an AWS-compatible API other than AWS")
     dead_man_role: str | None = Field(
         default=None,
@@ -33,11 +37,55 @@ class TargetSpec(Model):
     )
     scale: float = Field(default=1.0, gt=0, description="production seconds per second; above 1 only for emulators")
 
+    @model_validator(mode="after")
+    def _real_accounts_opt_in(self) -> TargetSpec:
+        if self.endpoint_url is None and self.opt_in == {}:
+            raise ValueError("expected at least one tag in `opt_in` of a real account, found none")
+        if self.endpoint_url is None and self.scale != 1.0:
+            raise ValueError(f"expected no `scale` without `endpoint_url`: AWS's clock cannot run {self.scale:g}x")
+        _need_tags(self.max_percent, self.rules)
+        return self
+
+    @property
+    def rules(self) -> GuardRules:
+        """What its guards keep: on a real account also what is not said."""
+        own = {name: getattr(self, name) for name in GuardRules.model_fields}
+        rules = GuardRules.model_construct(**own)
+        return rules if self.endpoint_url is not None else rules.for_account()
+
+
+class SandboxSpec(GuardRules):
+    """The table `[targets.sandbox]`: guards only, so that they can be tried without an account."""
+
+    @model_validator(mode="after")
+    def _share_of_something(self) -> SandboxSpec:
+        _need_tags(self.max_percent, self)
+        return self
+
+
+def _need_tags(max_percent: float | None, rules: GuardRules) -> None:
+    if max_percent is not None and not rules.opt_in:
+        raise ValueError("expected `opt_in` tags beside `max_percent`: it is a share of the resources with them")
+
+
+class Targets(Model):
+    """All `[targets.NAME]` tables. The sandbox needs none."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, TargetSpec]
+
+    sandbox: SandboxSpec = Field(default_factory=SandboxSpec)
+
+    @property
+    def accounts(self) -> dict[str, TargetSpec]:
+        """Every target but the sandbox, by name."""
+        return self.__pydantic_extra__ or {}
+
 
 class ProjectFile(Model):
     """The whole of `tocsin.toml`."""
 
-    targets: dict[str, TargetSpec] = Field(default_factory=dict)
+    targets: Targets = Field(default_factory=Targets)
 
 
 def load_target(root: Path, name: str) -> Target:
@@ -47,9 +95,10 @@ def load_target(root: Path, name: str) -> Target:
         InvalidInput: `tocsin.toml` cannot be used, or does not name it.
         SandboxError: it is the sandbox, and the sandbox is not running.
     """
+    targets = read_project(root).targets
     if name == SANDBOX:
-        return _running_sandbox(root)
-    known = read_project(root).targets
+        return _running_sandbox(root, targets.sandbox)
+    known = targets.accounts
     if name not in known:
         raise InvalidInput(
             f"expected a target, found '{name}'. {near_match(name, [*known, SANDBOX])} "
@@ -62,9 +111,11 @@ def load_target(root: Path, name: str) -> Target:
         region=spec.region,
         account=spec.account,
         profile=spec.profile,
+        role_arn=spec.role_arn,
         endpoint_url=spec.endpoint_url,
         dead_man_role=spec.dead_man_role,
         scale=spec.scale,
+        rules=spec.rules,
     )
 
 
@@ -79,7 +130,9 @@ def check_target_name(root: Path, name: str) -> None:
     Raises:
         InvalidInput: it cannot.
     """
-    if name != SANDBOX:
+    if name == SANDBOX:
+        read_project(root)
+    else:
         load_target(root, name)
 
 
@@ -101,7 +154,8 @@ def read_project(root: Path) -> ProjectFile:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise InvalidInput(f"{place}: {first['msg']}", file=path) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidInput(f"{place}: {message}", file=path) from None
 
 
 def sandbox_state_file(root: Path) -> Path:
@@ -109,7 +163,7 @@ def sandbox_state_file(root: Path) -> Path:
     return work_directory(root) / "sandbox" / "state.json"
 
 
-def _running_sandbox(root: Path) -> Target:
+def _running_sandbox(root: Path, rules: GuardRules) -> Target:
     path = sandbox_state_file(root)
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
@@ -123,6 +177,7 @@ def _running_sandbox(root: Path) -> Target:
             scale=float(state["time_scale"]),
             access_key_id=key["access_key_id"],
             secret_access_key=key["secret_access_key"],
+            rules=rules,
         )
     except (OSError, KeyError, ValueError) as error:
         raise SandboxError(

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tocsin.alarms.prometheus import rules_of
 from tocsin.errors import InvalidInput, near_match
 from tocsin.loader import Document, LoadedExperiment, Location, load_experiment, load_system
 from tocsin.model.system import System
@@ -62,9 +63,23 @@ class Planner:
         if name not in self._systems:
             system = load_system(self._root, name)
             check_placeholders(system)
+            _check_alerts(self._root, system)
             contract = OpenApiDocument.load(self._root / system.contract) if system.contract else None
             self._systems[name] = _Described(system, tuple(canary_names(self._root, system)), contract)
         return self._systems[name]
+
+
+def _check_alerts(root: Path, system: System) -> None:
+    """Every alert that the system file names is in the rules file."""
+    rules = rules_of(root, system)
+    for name, alarm in system.prometheus_alarms.items():
+        if alarm.prometheus.alert not in rules:
+            assert system.prometheus is not None
+            raise InvalidInput(
+                f"alarms.{name}: expected an alert of {system.prometheus.rules}, found '{alarm.prometheus.alert}'. "
+                f"{near_match(alarm.prometheus.alert, rules)}",
+                file=root / "systems" / f"{system.system}.yaml",
+            )
 
 
 @dataclass(frozen=True)

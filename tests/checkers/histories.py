@@ -53,8 +53,8 @@ from tocsin.model.experiment import (
     RecoveryTarget,
 )
 from tocsin.model.system import (
-    Alarm,
     CanaryPlan,
+    CloudWatchAlarm,
     Conservation,
     Endpoint,
     LogCount,
@@ -69,7 +69,7 @@ CANARIES = ("health", "create_parcel", "track_parcel", "print_label", "admin_rig
 OPERATIONS = ("GET /parcels", "POST /parcels", "GET /parcels/{id}", "POST /labels")
 
 
-def metric_alarm(name: str) -> Alarm:
+def metric_alarm(name: str) -> CloudWatchAlarm:
     """A documented alarm whose definition does not matter to the checkers."""
     definition = MetricAlarm(
         alarm_name=name,
@@ -81,7 +81,7 @@ def metric_alarm(name: str) -> Alarm:
         threshold=5,
         comparison_operator="GreaterThanOrEqualToThreshold",
     )
-    return Alarm(title=name, cloudwatch=definition)
+    return CloudWatchAlarm(title=name, cloudwatch=definition)
 
 
 SYSTEM = System(

@@ -22,7 +22,7 @@ from tests.checkers.histories import (
 from tocsin.checkers import judge
 from tocsin.model.events import AlarmNotified, AlarmSeen, Event
 from tocsin.model.experiment import MustAlarm
-from tocsin.model.system import Alarm, CompositeAlarm
+from tocsin.model.system import CloudWatchAlarm, CompositeAlarm
 from tocsin.model.verdict import Judgement, Outcome, Reason
 
 ALARM = "api-5xx"
@@ -87,7 +87,7 @@ def test_a_metric_that_never_had_data_is_named_before_anything_else() -> None:
 
 def test_a_silent_composite_names_the_children_that_did_not_ring() -> None:
     composite = CompositeAlarm(alarm_name="dev-both", alarm_rule="ALARM(api-5xx) AND ALARM(api-latency)")
-    both = Alarm(title="both", cloudwatch=composite)
+    both = CloudWatchAlarm(title="both", cloudwatch=composite)
     scene = Scene(
         system=SYSTEM.model_copy(update={"alarms": {**SYSTEM.alarms, "both": both}}),
         expect=EXPECT.model_copy(update={"must": (MustAlarm(alarm="both", within=660),)}),

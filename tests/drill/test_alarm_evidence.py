@@ -1,4 +1,4 @@
-"""What SNS really says about the way from an alarm's topic to the queue."""
+"""What the account really says about the way from an alarm to people, and from a queue to its dead-letter queue."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from tests.drill.conftest import Checkout
 
 from tocsin.actors.alarm_evidence import read_topic
 from tocsin.alarms.delivery import passes
+from tocsin.alarms.queues import redrive_times
+from tocsin.loader import load_system
 from tocsin.model.events import TopicPath
 from tocsin.target import Target
 from tocsin.targets import load_target
@@ -43,3 +45,9 @@ def test_subscriptions_are_read_as_they_are(checkout: Checkout) -> None:
         sqs.delete_queue(QueueUrl=url)
     gone = read_topic(target(checkout), topic, "pager")
     assert (gone.subscribed, gone.detail) == (False, "there is no such topic")
+
+
+def test_a_message_is_tried_as_long_as_its_source_queue_says(checkout: Checkout) -> None:
+    alarms = [alarm.cloudwatch for alarm in load_system(checkout.root, "leave-attendance").alarms.values()]
+    # Three receives, each hidden for a minute.
+    assert redrive_times(alarms, target(checkout)) == {"itcenter-dev-calendar-sync-dlq": 180}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.drill.conftest import ROOT, Checkout, extension, interrupt, wait_for
+from tests.drill.test_faults import ROLE
 
 from tocsin.history import read_history
 from tocsin.model.events import FaultChanged, FaultStage
@@ -171,21 +173,30 @@ def test_a_signal_in_the_fault_act_undoes_verifies_and_reports(checkout: Checkou
 
 
 def test_kill_9_in_the_fault_act_is_mended_by_recover(checkout: Checkout) -> None:
-    before, out = checkout.pool(), checkout.out()
-    process = checkout.start("run", "experiments/leave-attendance/throttle-rds-proxy.yaml", "--out", str(out))
+    def deny_too(document: dict[str, Any]) -> None:
+        deny = {"type": "python", "module": "tocsin.faults", "func": "iam_role_deny"}
+        arguments = {"role": ROLE, "actions": ["sqs:SendMessage"]}
+        document["method"].insert(0, {"type": "action", "name": "deny", "provider": {**deny, "arguments": arguments}})
+
+    before, path, out = checkout.pool(), checkout.experiment("throttle-rds-proxy", deny_too), checkout.out()
+    process = checkout.start("run", str(path), "--out", str(out))
     wait_for("the fault", lambda: checkout.pool() != before)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
     assert checkout.pool() != before
-    assert "rds_proxy_throttle" in checkout.tocsin("ledger").stdout
+    deny, throttle = checkout.tocsin("ledger").stdout.splitlines()
+    assert "rds_proxy_throttle" in throttle
+    assert re.search(rf"iam_role_deny on role {ROLE}; ends by itself at \d\d:\d\d", deny)
 
     refused = checkout.tocsin("run", "experiments/leave-attendance/throttle-rds-proxy.yaml")
     assert refused.returncode == 4
     assert "tocsin recover" in refused.stdout
 
     recovered = checkout.tocsin("recover")
-    assert (recovered.returncode, recovered.stdout.count("undone and verified")) == (0, 1)
+    assert (recovered.returncode, recovered.stdout.count("undone and verified")) == (0, 2)
     assert checkout.pool() == before
+    policies = checkout.client("iam").list_role_policies(RoleName=ROLE)["PolicyNames"]
+    assert [name for name in policies if name.startswith("tocsin-")] == []
     assert checkout.tocsin("recover").stdout.startswith("nothing to recover")
     # The history of the dead drill is cut in the middle: it can be judged, and is no pass.
     assert checkout.tocsin("report", str(out)).returncode in (1, 3, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -158,6 +159,25 @@ def test_faults_are_undone_latest_first_and_one_failure_does_not_keep_the_others
     (left,) = bench.lifecycle.undo_all()
     assert left.arguments["path"] == str(other)
     assert bench.settings() == {"limit": 100, "mode": "fast"}
+
+
+@pytest.mark.parametrize(("asked", "within_s"), [(None, 3600.0 / 60.0), (600.0, 600.0)])
+def test_a_fault_that_aws_ends_has_its_end_in_the_ledger(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, asked: float | None, within_s: float
+) -> None:
+    """As the drill says; an hour of production time where nobody says."""
+    monkeypatch.setattr(FileFault, "expires", True)
+    before = time.time()
+    bench.lifecycle.expires_at = None if asked is None else before + asked
+    bench.lifecycle.inject(bench.fault())
+    (entry,) = bench.ledger.entries()
+    assert entry.expires_at is not None
+    assert before + within_s <= entry.expires_at <= time.time() + within_s
+
+
+def test_a_fault_that_only_an_undo_ends_has_no_end_in_the_ledger(bench: Bench) -> None:
+    bench.lifecycle.inject(bench.fault())
+    assert [entry.expires_at for entry in bench.ledger.entries()] == [None]
 
 
 def test_recover_undoes_what_a_dead_process_only_intended(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""Watches the alarms of a system: every transition with the time that CloudWatch gives it, and every notification."""
+"""Watches the CloudWatch alarms of a system: every transition with the time CloudWatch gives it, every notification."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tocsin.context import RunContext
 from tocsin.errors import TargetError
 from tocsin.iam import Arns, Grant
 from tocsin.model.events import AlarmChanged, AlarmNotified, AlarmSeen, AlarmsPolled
-from tocsin.model.system import Alarm, AlarmState, CompositeAlarm, MetricRef, System
+from tocsin.model.system import AlarmState, CloudWatchAlarm, CompositeAlarm, MetricRef, System
 from tocsin.target import aws_errors
 
 _POLL_PRODUCTION_S = 15.0
@@ -30,13 +30,18 @@ _PATIENCE_PRODUCTION_S = 180.0
 def grants(system: System, arns: Arns) -> Iterator[Grant]:
     """What watching the alarms of this system, and their notifications, needs of IAM."""
     yield DESCRIBE_GRANT
-    yield Grant(sid="Observe", actions=("cloudwatch:DescribeAlarmHistory", "cloudwatch:ListMetrics"))
+    yield Grant(
+        sid="Observe",
+        actions=("cloudwatch:DescribeAlarmHistory", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"),
+    )
     if system.notifications is not None:
         yield Grant(
             sid="ReadNotifications",
             actions=("sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:DeleteMessage"),
             resources=(arns("sqs", system.notifications.queue),),
         )
+        # The topics are those of the account's alarms, whatever the system file says.
+        yield Grant(sid="Observe", actions=("sns:GetSubscriptionAttributes", "sns:ListSubscriptionsByTopic"))
 
 
 class AlarmWatcher(ThreadActor):
@@ -51,7 +56,7 @@ class AlarmWatcher(ThreadActor):
         super().__init__("alarms", ctx.history)
         self._ctx = ctx
         self._cloudwatch = ctx.target.client("cloudwatch")
-        self._names = {alarm.cloudwatch.alarm_name: name for name, alarm in ctx.system.alarms.items()}
+        self._names = {alarm.cloudwatch.alarm_name: name for name, alarm in ctx.system.cloudwatch_alarms.items()}
         self._since = ctx.now()
         self._updated: dict[str, datetime] = {}
         self._told: set[tuple[str, float]] = set()
@@ -64,7 +69,7 @@ class AlarmWatcher(ThreadActor):
         Raises:
             TargetError: CloudWatch did not answer.
         """
-        described = describe_alarms(self._ctx.system.alarms.values(), self._ctx.target)
+        described = describe_alarms(self._ctx.system.cloudwatch_alarms.values(), self._ctx.target)
         for alarm_name, name in self._names.items():
             if alarm_name in described:
                 self._history.record(self._seen(name, described[alarm_name], has_data=None))
@@ -96,7 +101,7 @@ class AlarmWatcher(ThreadActor):
     def record_paths(self) -> None:
         """Record whom the alarms that must ring would tell, as it is now."""
         with contextlib.suppress(TargetError):
-            self._record_paths(describe_alarms(self._ctx.system.alarms.values(), self._ctx.target))
+            self._record_paths(describe_alarms(self._ctx.system.cloudwatch_alarms.values(), self._ctx.target))
 
     def _record_paths(self, described: Mapping[str, Mapping[str, Any]]) -> None:
         for name, alarm in self._must(described).items():
@@ -118,18 +123,18 @@ class AlarmWatcher(ThreadActor):
         to `until`, the fault's wall-clock times, if there was one.
         """
         with contextlib.suppress(TargetError):
-            described = describe_alarms(self._ctx.system.alarms.values(), self._ctx.target)
+            described = describe_alarms(self._ctx.system.cloudwatch_alarms.values(), self._ctx.target)
             if since is not None and until is not None:
                 for name, alarm in self._must(described).items():
                     if "ComparisonOperator" in alarm:
                         self._history.record(read_datapoints(self._ctx, name, alarm, since, until))
             for alarm_name, name in self._names.items():
                 if alarm_name in described:
-                    has_data = self._has_data(self._ctx.system.alarms[name])
+                    has_data = self._has_data(self._ctx.system.cloudwatch_alarms[name])
                     self._history.record(self._seen(name, described[alarm_name], has_data=has_data))
 
     def _poll(self) -> None:
-        described = describe_alarms(self._ctx.system.alarms.values(), self._ctx.target)
+        described = describe_alarms(self._ctx.system.cloudwatch_alarms.values(), self._ctx.target)
         states: dict[str, AlarmState] = {}
         for alarm_name, alarm in described.items():
             states[self._names[alarm_name]] = alarm["StateValue"]
@@ -181,10 +186,10 @@ class AlarmWatcher(ThreadActor):
             state=described["StateValue"],
             since=changed.timestamp(),
             has_data=has_data,
-            definition_drift=definition_drift(self._ctx.system.alarms[name], described),
+            definition_drift=definition_drift(self._ctx.system.cloudwatch_alarms[name], described),
         )
 
-    def _has_data(self, alarm: Alarm) -> bool | None:
+    def _has_data(self, alarm: CloudWatchAlarm) -> bool | None:
         """Whether CloudWatch knows every metric of the alarm; it lists those with data in the last two weeks."""
         if isinstance(alarm.cloudwatch, CompositeAlarm):
             return None

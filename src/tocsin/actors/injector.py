@@ -66,14 +66,6 @@ class Injector:
         """Run every rollback, whatever happened before and whichever of them fails."""
         return self._run_all("rollbacks", Act.RECOVERY, self._journal["rollbacks"], stop_at_failure=False)
 
-    def pauses(self) -> float:
-        """Wall seconds of the pauses before and after the activities of the method."""
-        activities = self._raw.get("method") or []
-        pauses = (activity.get("pauses") or {} for activity in activities)
-        return sum(
-            float(p[name]) for p in pauses for name in ("before", "after") if isinstance(p.get(name), int | float)
-        )
-
     def write_journal(self, path: Path) -> None:
         """Chaos Toolkit's journal of what ran, for tools that read it."""
         journal = {**self._journal, "end": _iso()}

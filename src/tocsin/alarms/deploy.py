@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tocsin.iam import Grant
-from tocsin.model.system import Alarm, CompositeAlarm, MetricAlarm, System
+from tocsin.model.system import CloudWatchAlarm, CompositeAlarm, MetricAlarm, System
 from tocsin.target import Target, aws_errors
 
 _DEFAULTS: Mapping[str, Any] = {
@@ -26,13 +26,13 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAla
 
 
 def put_alarms(system: System, target: Target) -> None:
-    """Create or replace every alarm of a resolved system.
+    """Create or replace every CloudWatch alarm of a resolved system.
 
     Raises:
         TargetError: CloudWatch refused one.
     """
     client = target.client("cloudwatch")
-    for name, alarm in system.alarms.items():
+    for name, alarm in system.cloudwatch_alarms.items():
         definition = alarm.cloudwatch.model_dump(by_alias=True, exclude_none=True)
         with aws_errors(f"putting the alarm {name}"):
             if isinstance(alarm.cloudwatch, CompositeAlarm):
@@ -46,7 +46,7 @@ def _without_empty(definition: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in definition.items() if value not in ([], ())}
 
 
-def describe_alarms(alarms: Iterable[Alarm], target: Target) -> dict[str, dict[str, Any]]:
+def describe_alarms(alarms: Iterable[CloudWatchAlarm], target: Target) -> dict[str, dict[str, Any]]:
     """Those of the alarms that exist in the target, by AlarmName, as CloudWatch describes them.
 
     Raises:
@@ -65,7 +65,7 @@ def describe_alarms(alarms: Iterable[Alarm], target: Target) -> dict[str, dict[s
     return {alarm["AlarmName"]: alarm for alarm in found}
 
 
-def definition_drift(alarm: Alarm, described: Mapping[str, Any]) -> tuple[str, ...]:
+def definition_drift(alarm: CloudWatchAlarm, described: Mapping[str, Any]) -> tuple[str, ...]:
     """Fields of the account's alarm that differ from the documented definition, in words."""
     documented = alarm.cloudwatch.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(alarm.cloudwatch, MetricAlarm):

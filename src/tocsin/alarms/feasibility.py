@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from tocsin.alarms.cloudwatch import CompositeRule, breaches, evaluation_tick_s, least_samples, percentile_of
+from tocsin.alarms.prometheus import AlertRule
 from tocsin.model.duration import format_duration
 from tocsin.model.system import CompositeAlarm, MetricAlarm
 
@@ -432,6 +433,17 @@ def _first_time(rule: CompositeRule, names: list[str], known: Mapping[str, Forec
         if any(rule.holds(dict(zip(names, states, strict=True))) for states in product(*choices)):
             return float(now)
     return None
+
+
+def forecast_rule(rule: AlertRule, within_s: float) -> Forecast:
+    """Whether an alert of Prometheus can fire within `within_s`: its expression must hold for its whole `for:`.
+
+    When the expression begins to hold depends on what is measured and is not guessed.
+    """
+    if rule.for_s > within_s:
+        detail = f"its expression must hold for {rule.for_} first, which is longer than {format_duration(within_s)}"
+        return Forecast(feasible=False, detail=detail)
+    return Forecast(feasible=True, detail=f"once its expression has held for {rule.for_}", earliest_s=rule.for_s)
 
 
 def forecast_all(

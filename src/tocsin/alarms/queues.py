@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 
 from tocsin.alarms.feasibility import queue_of_depth
@@ -14,14 +13,19 @@ from tocsin.target import Target, aws_errors
 
 
 def grants(system: System, arns: Arns) -> Iterator[Grant]:
-    """What reading the queues behind the alarms of this system needs of IAM."""
-    alarms = (alarm.cloudwatch for alarm in system.alarms.values())
-    names = {queue_of_depth(alarm) for alarm in alarms if isinstance(alarm, MetricAlarm)} - {None}
-    if names:
-        # What a lookup finds is only known in the account; so is which queues a dead-letter queue has.
-        queues = tuple(arns("sqs", re.sub(r"\$\{\w+\}", "*", str(name))) for name in sorted(map(str, names)))
-        yield Grant(sid="Forecast", actions=("sqs:GetQueueUrl", "sqs:ListDeadLetterSourceQueues"), resources=queues)
-        yield Grant(sid="Forecast", actions=("sqs:GetQueueAttributes",), resources=(arns("sqs", "*"),))
+    """What reading the source queues of dead-letter queues with an alarm needs of IAM."""
+    queues = _queues(alarm.cloudwatch for alarm in system.cloudwatch_alarms.values())
+    if queues:
+        named = tuple(arns("sqs", queue) for queue in queues)
+        actions = ("sqs:GetQueueUrl", "sqs:ListDeadLetterSourceQueues")
+        yield Grant(sid="ReadDeadLetterQueues", actions=actions, resources=named)
+        # Which queues feed them, only the account knows.
+        yield Grant(sid="Observe", actions=("sqs:GetQueueAttributes",))
+
+
+def _queues(alarms: Iterable[MetricAlarm | CompositeAlarm]) -> list[str]:
+    found = {queue_of_depth(alarm) for alarm in alarms if isinstance(alarm, MetricAlarm)}
+    return sorted(queue for queue in found if queue is not None)
 
 
 def redrive_times(alarms: Iterable[MetricAlarm | CompositeAlarm], target: Target) -> dict[str, float]:
@@ -31,9 +35,8 @@ def redrive_times(alarms: Iterable[MetricAlarm | CompositeAlarm], target: Target
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
     A queue that is no dead-letter queue, or that cannot be read, is left out: it only makes an estimate finer.
     """
-    queues = {queue_of_depth(alarm) for alarm in alarms if isinstance(alarm, MetricAlarm)}
     found: dict[str, float] = {}
-    for queue in sorted(queue for queue in queues if queue is not None):
+    for queue in _queues(alarms):
         try:
             times = _tried_for(queue, target)
         except TargetError:

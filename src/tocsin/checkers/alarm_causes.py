@@ -9,7 +9,7 @@ from tocsin.alarms.delivery import passes
 from tocsin.checkers.timeline import Timeline
 from tocsin.errors import InvalidInput
 from tocsin.model.events import AlarmDatapoints, AlarmPath, TopicPath
-from tocsin.model.system import Alarm, CompositeAlarm
+from tocsin.model.system import CloudWatchAlarm, CompositeAlarm
 
 _BETTER = {
     "GreaterThanOrEqualToThreshold": (max, "highest", ">="),
@@ -29,7 +29,7 @@ def why_silent(timeline: Timeline, alarm: str) -> str:
     """The cause to be added to `it stayed OK`; empty when nothing that was recorded tells."""
     if timeline.has_data(alarm) is False:
         return "; its metric has never had a datapoint"
-    definition = timeline.system.alarms.get(alarm)
+    definition = timeline.system.cloudwatch_alarms.get(alarm)
     if definition is not None and isinstance(definition.cloudwatch, CompositeAlarm):
         return _rule(timeline, definition.cloudwatch)
     read = next((event for event in timeline.of_kind(AlarmDatapoints) if event.alarm == alarm), None)
@@ -56,7 +56,7 @@ def _rule(timeline: Timeline, composite: CompositeAlarm) -> str:
         children = CompositeRule(composite.alarm_rule).children
     except InvalidInput as error:
         return f"; {error}"
-    names = {one.cloudwatch.alarm_name: name for name, one in timeline.system.alarms.items()}
+    names = {one.cloudwatch.alarm_name: name for name, one in timeline.system.cloudwatch_alarms.items()}
     told = [f"{child} {_rang(timeline, names.get(child))}" for child in sorted(children)]
     return f"; its rule {composite.alarm_rule} did not hold: {', '.join(told)}"
 
@@ -71,7 +71,7 @@ def _rang(timeline: Timeline, alarm: str | None) -> str:
 
 def why_nobody_was_told(timeline: Timeline, alarm: str) -> str:
     """The cause to be added to `nobody was told`; says so when nothing that was recorded tells."""
-    definition, notifications = timeline.system.alarms.get(alarm), timeline.system.notifications
+    definition, notifications = timeline.system.cloudwatch_alarms.get(alarm), timeline.system.notifications
     paths = [event for event in timeline.of_kind(AlarmPath) if event.alarm == alarm]
     if not paths or definition is None or notifications is None:
         return "; how it would tell somebody was not recorded"
@@ -84,7 +84,7 @@ def why_nobody_was_told(timeline: Timeline, alarm: str) -> str:
     )
 
 
-def _causes(path: AlarmPath, definition: Alarm, queue: str) -> Iterator[str]:
+def _causes(path: AlarmPath, definition: CloudWatchAlarm, queue: str) -> Iterator[str]:
     if not path.actions_enabled:
         yield "its actions are disabled (ActionsEnabled is false)"
     if not path.actions:

@@ -96,7 +96,7 @@ def cleared_at(timeline: Timeline, alarm: str) -> float | None:
 
 
 def _ringing(timeline: Timeline, entry: MustAlarm) -> Question:
-    told = " and somebody is told" if timeline.system.notifications else ""
+    told = " and somebody is told" if timeline.system.can_tell(entry.alarm) else ""
     return Question(f"must:{entry.alarm}", f"{entry.alarm} rings within {format_duration(entry.within)}{told}")
 
 
@@ -119,7 +119,7 @@ def _ring(timeline: Timeline, entry: MustAlarm) -> Judgement:
     rang = f"rang {format_duration(after_s)} after the injection"
     if after_s > entry.within:
         return question.failed(Reason.RANG_LATE, f"{rang}, later than {format_duration(entry.within)}", alarm_s=after_s)
-    if timeline.system.notifications is None:
+    if not timeline.system.can_tell(entry.alarm):
         return question.passed(f"{rang}{_drift(timeline, entry.alarm)}", alarm_s=after_s)
     return _told(question, timeline, ring, rang, after_s)
 

@@ -13,6 +13,8 @@ def check_unobserved(timeline: Timeline) -> Iterator[Answer]:
     """Said before anything else in a report, so that a pass is not read as more than it is."""
     if timeline.system.notifications is None:
         yield NotObserved("Whether anybody is told: the system file names no queue of notifications.")
+    if timeline.system.prometheus_alarms:
+        yield NotObserved("Whether anybody is told of an alert of Prometheus: its Alertmanager is not watched.")
     yield from _alarms(timeline)
     if timeline.load:
         yield NotObserved("Exact latency percentiles of an act: they are means of the percentiles of its seconds.")

@@ -43,7 +43,8 @@ class FaultLifecycle:
     `record` receives a FaultChanged for every stage; `wait` sleeps in wall seconds and may raise Refused. `permit` is
     asked right before a resource is changed, and raises Refused to forbid it; the refusal is kept in `refusal`, because
     Chaos Toolkit turns every exception of an action into a failed activity. `expires_at` is when faults that AWS can
-    end, by itself or by a dead man's schedule, shall end: epoch seconds; None for an hour after the injection.
+    end, by itself or by a dead man's schedule, shall end: epoch seconds; None for an hour after the injection,
+    or less where the target allows no more.
     """
 
     target: Target
@@ -70,7 +71,7 @@ class FaultLifecycle:
             LedgerError: nothing was written and nothing was injected.
             TargetError: AWS refused; the entry stays open until the undo is verified.
         """
-        ends_at = self.expires_at or time.time() + _ENDS_AFTER_S / self.target.scale
+        ends_at = self.expires_at or time.time() + self._longest() / self.target.scale
         looking = Aws(self.target, entry="", expires_at=ends_at)
         prior = fault.observe(looking, None)
         self._ask(fault, looking)
@@ -86,6 +87,9 @@ class FaultLifecycle:
         self.ledger.advance(entry.id, EntryState.INJECTED)
         self._stage(entry, FaultStage.ACCEPTED)
         return self._await_effect(fault, entry, aws, prior)
+
+    def _longest(self) -> float:
+        return min(_ENDS_AFTER_S, self.target.rules.max_duration or _ENDS_AFTER_S)
 
     def _ask(self, fault: AnyFault, aws: Aws) -> None:
         try:

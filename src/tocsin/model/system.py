@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tocsin.model.base import Model
 from tocsin.model.duration import Duration, Share
@@ -105,13 +105,39 @@ class CompositeAlarm(Model):
     insufficient_data_actions: tuple[str, ...] = Field(default=(), alias="InsufficientDataActions")
 
 
-class Alarm(Model):
-    """One documented alarm: what the runbook calls it, and its exact definition."""
+class CloudWatchAlarm(Model):
+    """One documented alarm of CloudWatch: what the runbook calls it, and its exact definition."""
 
     title: str
     runbook: str | None = Field(default=None, description="where the runbook promises it")
     note: str | None = Field(default=None, description="what was chosen or corrected, and why")
     cloudwatch: MetricAlarm | CompositeAlarm
+
+
+class PrometheusAlert(Model):
+    """An alert of the system's Prometheus rules; it rings when any instance with these labels is firing."""
+
+    alert: str = Field(description="name in the rules file")
+    labels: dict[str, str] = Field(default_factory=dict, description="labels that an instance must have")
+
+
+class PrometheusAlarm(Model):
+    """One documented alarm of Prometheus; its exact definition is in the rules file."""
+
+    title: str
+    runbook: str | None = Field(default=None, description="where the runbook promises it")
+    note: str | None = Field(default=None, description="what was chosen or corrected, and why")
+    prometheus: PrometheusAlert
+
+
+Alarm = CloudWatchAlarm | PrometheusAlarm
+
+
+class PrometheusServer(Model):
+    """Where the Prometheus of a system answers, and the rules that it is documented to evaluate."""
+
+    url: str = Field(description="base URL of its HTTP API; may hold ${...}")
+    rules: str = Field(description="the rules file, in Prometheus' own format")
 
 
 class HttpApiLookup(Model):
@@ -139,6 +165,12 @@ class TopicLookup(Model):
     topic: str
 
 
+class ParameterLookup(Model):
+    """The value of an SSM parameter, for what has no AWS resource of its own."""
+
+    parameter: str
+
+
 class LoadBalancerLookup(Model):
     """The name that `AWS/ApplicationELB` metrics give a load balancer (`app/<name>/<id>`), found by its own."""
 
@@ -151,7 +183,15 @@ class TargetGroupLookup(Model):
     target_group: str
 
 
-Lookup = HttpApiLookup | UserPoolClientLookup | UserPoolLookup | TopicLookup | LoadBalancerLookup | TargetGroupLookup
+Lookup = (
+    HttpApiLookup
+    | UserPoolClientLookup
+    | UserPoolLookup
+    | TopicLookup
+    | ParameterLookup
+    | LoadBalancerLookup
+    | TargetGroupLookup
+)
 
 
 class Endpoint(Model):
@@ -163,11 +203,23 @@ class Endpoint(Model):
 
 
 class CognitoIdentity(Model):
-    """A synthetic user; its name and password are read from a secret (JSON `username`, `password`)."""
+    """A synthetic user of a Cognito user pool; name and password come from a secret (JSON `username`, `password`)."""
 
     secret: str
     user_pool: str
     client: str
+
+
+class LoginIdentity(Model):
+    """A synthetic user that signs in at the system itself, with `username` and `password` as JSON."""
+
+    secret: str
+    login: str = Field(pattern=r"^/", description="path that takes the credentials and answers a token")
+    token: str = Field(default="token", description="field of the answer with the bearer token")
+    expires_in: str = Field(default="expiresIn", description="field of the answer with its life in seconds")
+
+
+Identity = CognitoIdentity | LoginIdentity
 
 
 class Notifications(Model):
@@ -215,7 +267,7 @@ class System(Model):
     runbook: str | None = None
     lookups: dict[str, Lookup] = Field(default_factory=dict, description="names for ${...} in alarm definitions")
     endpoint: Endpoint
-    identities: dict[str, CognitoIdentity] = Field(default_factory=dict)
+    identities: dict[str, Identity] = Field(default_factory=dict)
     notifications: Notifications | None = None
     contract: str | None = Field(default=None, description="OpenAPI document")
     contract_as: str | None = Field(
@@ -226,8 +278,29 @@ class System(Model):
     canaries: CanaryPlan | None = None
     load: str | None = Field(default=None, description="Locust file")
     objectives: Objectives = Objectives()
+    prometheus: PrometheusServer | None = Field(default=None, description="its Prometheus, for alarms of that kind")
     alarms: dict[str, Alarm] = Field(default_factory=dict)
     conservation: dict[str, Conservation] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_a_server_for_its_alerts(self) -> System:
+        if self.prometheus_alarms and self.prometheus is None:
+            raise ValueError(f"expected `prometheus` (url, rules) for the alarms {', '.join(self.prometheus_alarms)}")
+        return self
+
+    @property
+    def cloudwatch_alarms(self) -> dict[str, CloudWatchAlarm]:
+        """The alarms that CloudWatch evaluates, by name."""
+        return {name: alarm for name, alarm in self.alarms.items() if isinstance(alarm, CloudWatchAlarm)}
+
+    @property
+    def prometheus_alarms(self) -> dict[str, PrometheusAlarm]:
+        """The alarms that Prometheus evaluates, by name."""
+        return {name: alarm for name, alarm in self.alarms.items() if isinstance(alarm, PrometheusAlarm)}
+
+    def can_tell(self, alarm: str) -> bool:
+        """Whether a notification of this alarm can be seen arriving."""
+        return self.notifications is not None and alarm in self.cloudwatch_alarms
 
 
 AlarmState = Annotated[Literal["OK", "ALARM", "INSUFFICIENT_DATA"], Field(description="CloudWatch alarm state")]

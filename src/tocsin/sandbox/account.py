@@ -7,7 +7,7 @@ import json
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +121,17 @@ class Account:
             SandboxError: no such kind, or options that it cannot use.
         """
         return str(self._door("stub", {"kind": kind, "options": dict(options)})["base_url"])
+
+    def start_prometheus(self, rules: Path, jobs: Mapping[str, Sequence[str]]) -> str:
+        """Start a Prometheus that scrapes `/metrics` of the addresses (`host:port`) of each job; returns its base URL.
+
+        Raises:
+            SandboxError: there is no `promtool`, or it refuses the rules.
+        """
+        answer = self._door(
+            "prometheus", {"rules": str(rules.resolve()), "jobs": {k: list(v) for k, v in jobs.items()}}
+        )
+        return str(answer["url"])
 
     def database(self, instance_id: str) -> tuple[str, int]:
         """Host and port of a DB instance, once it accepts connections.

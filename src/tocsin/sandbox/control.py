@@ -369,8 +369,9 @@ def _parts(state: SandboxState, found: list[psutil.Process]) -> Iterator[Part]:
     yield Part(name="AWS API", port=_port(state.endpoint_url), state=api_state)
     for api, url in answer.get("apis", {}).items():
         yield Part(name=f"HTTP API {api}", port=_port(url), state="listening")
-    for url in answer.get("stubs", ()):
-        yield Part(name="stub", port=_port(url), state="listening")
+    for name, urls in (("stub", answer.get("stubs", ())), ("prometheus", answer.get("prometheus", ()))):
+        for url in urls:
+            yield Part(name=name, port=_port(url), state="listening")
     for name, port in answer.get("ports", {}).items():
         yield Part(name=name, port=port, state="listening")
 

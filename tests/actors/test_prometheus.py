@@ -1,0 +1,217 @@
+"""Alerts of a real Prometheus server, as a drill sees them."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from tests.actors.conftest import Stage
+
+from tocsin.actors.prometheus import PrometheusWatcher
+from tocsin.alarms.prometheus import AlertRule, Firing, PrometheusApi, load_rules, parse_duration, rule_drift
+from tocsin.alarms.states import read_states
+from tocsin.context import RunContext
+from tocsin.errors import InvalidInput, SandboxError, TargetError, Unavailable
+from tocsin.model.events import AlarmChanged, AlarmSeen, AlarmsPolled
+from tocsin.model.system import PrometheusAlarm, PrometheusAlert, PrometheusServer
+from tocsin.sandbox.promtool import find_promtool
+
+RULES = {
+    "groups": [
+        {
+            "name": "task",
+            "rules": [
+                {"alert": "Hot", "expr": "cpu_usage_percent > 80", "for": "1s", "labels": {"severity": "warning"}},
+                {"alert": "Down", "expr": "up == 0", "for": "1h"},
+            ],
+        }
+    ]
+}
+CONFIGURATION = """
+global: {{scrape_interval: 200ms, evaluation_interval: 200ms}}
+rule_files: [rules.yaml]
+scrape_configs: [{{job_name: app, static_configs: [{{targets: ["{page}"]}}]}}]
+"""
+
+
+class Page:
+    """What Prometheus scrapes."""
+
+    cpu = 40
+
+
+@pytest.fixture
+def page() -> Iterator[tuple[Page, str]]:
+    page = Page()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(f"cpu_usage_percent {page.cpu}\n".encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield page, f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def server(page: tuple[Page, str], tmp_path: Path, free_port: int) -> Iterator[str]:
+    """The URL of a real server that scrapes the page."""
+    try:
+        binary = find_promtool().with_name("prometheus")
+    except SandboxError as error:
+        pytest.skip(str(error))
+    home = tmp_path / "prometheus"
+    home.mkdir()
+    (home / "rules.yaml").write_text(yaml.safe_dump(RULES))
+    (home / "prometheus.yml").write_text(CONFIGURATION.format(page=page[1]))
+    url = f"http://127.0.0.1:{free_port}"
+    command = [str(binary), "--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{free_port}"]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--storage.tsdb.path=data"], cwd=home, stdout=log, stderr=log)
+    try:
+        until("the server", lambda: ready(url))
+        until("the first evaluation", lambda: PrometheusApi(url).rules() != {})
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/-/ready").is_success
+    except httpx.HTTPError:
+        return False
+
+
+def until(what: str, seen: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not seen():
+        assert time.monotonic() < deadline, f"waited 20 s for {what}"
+        time.sleep(0.05)
+
+
+def context(stage: Stage, url: str, root: Path, **documented: str) -> RunContext:
+    rules = {"groups": [{"name": "task", "rules": [RULES["groups"][0]["rules"][0] | documented]}]}  # type: ignore[index]
+    (root / "documented.yaml").write_text(yaml.safe_dump(rules))
+    ctx = stage.context()
+    system = ctx.system.model_copy(
+        update={
+            "prometheus": PrometheusServer(url=url, rules="documented.yaml"),
+            "alarms": {"hot": PrometheusAlarm(title="Hot", prometheus=PrometheusAlert(alert="Hot"))},
+        }
+    )
+    return replace(ctx, root=root, system=system, target=replace(ctx.target, scale=60.0))
+
+
+@pytest.mark.timeout(60)
+def test_an_alert_rings_and_clears_at_the_time_of_an_evaluation(
+    stage: Stage, page: tuple[Page, str], server: str, tmp_path: Path
+) -> None:
+    ctx = context(stage, server, tmp_path)
+    watcher = PrometheusWatcher(ctx)
+    watcher.look()
+    watcher.start()
+
+    def changes() -> list[AlarmChanged]:
+        return [event for event in stage.events() if isinstance(event, AlarmChanged)]
+
+    page[0].cpu = 95
+    broken = time.time()
+    until("the alert", lambda: len(changes()) == 1)
+    page[0].cpu = 40
+    until("its end", lambda: len(changes()) == 2)
+    watcher.stop()
+    rang, cleared = changes()
+    assert (rang.alarm, rang.before, rang.after, cleared.after) == ("hot", "OK", "ALARM", "OK")
+    assert "severity=warning" in rang.reason
+    assert rang.breached_at is not None
+    # `for: 1s` counts from the evaluation at which it became pending; the transition is one evaluation, not a poll.
+    assert broken < rang.breached_at <= rang.at - 1.0 + 0.001
+    assert rang.at < cleared.at
+    polled = [event for event in stage.events() if isinstance(event, AlarmsPolled)]
+    assert {"hot": "ALARM"} in [event.states for event in polled]
+
+
+@pytest.mark.timeout(60)
+def test_states_and_drift_are_read_from_the_server(stage: Stage, server: str, tmp_path: Path) -> None:
+    ctx = context(stage, server, tmp_path, expr="cpu_usage_percent > 70")
+    assert read_states(ctx.system, ["hot"], ctx.target) == {"hot": "OK"}
+    PrometheusWatcher(ctx).look()
+    (seen,) = (event for event in stage.events() if isinstance(event, AlarmSeen))
+    assert (seen.state, seen.definition_drift) == (
+        "OK",
+        ("expr is 'cpu_usage_percent > 80', documented 'cpu_usage_percent > 70'",),
+    )
+
+
+def test_a_server_that_is_away_is_said_to_be_away(free_port: int) -> None:
+    with pytest.raises(Unavailable, match=f"asking Prometheus at http://127.0.0.1:{free_port}/api/v1/alerts"):
+        PrometheusApi(f"http://127.0.0.1:{free_port}").alerts()
+
+
+def test_something_that_is_no_prometheus_is_said_to_be_none(page: tuple[Page, str]) -> None:
+    with pytest.raises(TargetError, match="found an answer that is no JSON"):
+        PrometheusApi(f"http://{page[1]}").alerts()
+
+
+def test_an_alert_with_other_labels_is_another_one() -> None:
+    firing = Firing({"alertname": "Hot", "service": "a"}, firing=True, active_at=0)
+    assert firing.belongs_to(PrometheusAlert(alert="Hot"))
+    assert firing.belongs_to(PrometheusAlert(alert="Hot", labels={"service": "a"}))
+    assert not firing.belongs_to(PrometheusAlert(alert="Hot", labels={"service": "b"}))
+    assert not firing.belongs_to(PrometheusAlert(alert="Cold"))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("15s", 15), ("2m", 120), ("1h30m", 5400), ("500ms", 0.5), ("1d", 86400)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "5 m", "1.5h"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        parse_duration(text)
+
+
+def test_spaces_are_no_drift_and_another_for_is() -> None:
+    documented = AlertRule.model_validate({"alert": "A", "expr": "a  >\n 1", "for": "2m"})
+    assert rule_drift(documented, AlertRule.model_validate({"alert": "A", "expr": "a > 1", "for": "120s"})) == ()
+    other = AlertRule.model_validate({"alert": "A", "expr": "a > 1", "for": "5m"})
+    assert rule_drift(documented, other) == ("for is 300 s, documented 120 s",)
+
+
+@pytest.mark.parametrize("text", ["groups: 1", "nothing: {}", "a: [", "groups: [{name: a, rules: [{alert: A}]}]"])
+def test_a_file_that_is_no_rules_file(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidInput, match=r"rules.yaml: expected"):
+        load_rules(file)

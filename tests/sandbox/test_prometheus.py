@@ -1,0 +1,224 @@
+"""The sandbox's Prometheus: the real engine on system time, held to figures measured with that engine's rule tests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tocsin.errors import SandboxError
+from tocsin.sandbox.clock import Clock
+from tocsin.sandbox.metrics import SystemTime
+from tocsin.sandbox.prometheus import INTERVAL_S, Prometheus, Samples, parse_exposition
+from tocsin.sandbox.promtool import STALE, Labels, RuleEngine, Value, find_promtool
+from tocsin.sandbox.server import listen, serve_on
+
+RULES = Path(__file__).parents[2] / "systems" / "clocked.rules.yaml"
+BEFORE = 40
+"""Ticks of healthy samples before the fault: ten minutes."""
+AFTER = 60
+BUCKETS = ("0.1", "0.25", "0.5", "1", "2.5", "+Inf")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    try:
+        return find_promtool()
+    except SandboxError as error:
+        pytest.skip(str(error))
+
+
+def series(name: str, **labels: str) -> Labels:
+    return tuple(sorted({"__name__": name, "instance": "task-1", **labels}.items()))
+
+
+def line(before: float, after: Callable[[float], Value]) -> list[Value]:
+    """Constant before the fault, then a function of the seconds since the fault."""
+    return [before] * BEFORE + [after(tick * INTERVAL_S) for tick in range(AFTER)]
+
+
+def errors(per_s: float, status: str = "500") -> dict[Labels, list[Value]]:
+    return {series("http_requests_total", route="/sessions", status=status): line(0, lambda s: per_s * s)}
+
+
+def burst(count: int) -> dict[Labels, list[Value]]:
+    return {series("http_requests_total", route="/sessions", status="500"): line(0, lambda _: float(count))}
+
+
+def connections(share: float, **only_on_max: str) -> dict[Labels, list[Value]]:
+    return {
+        series("database_connections_active"): line(50, lambda s: 100 * share if s else 50.0),
+        series("database_connections_max", **only_on_max): line(100, lambda _: 100.0),
+    }
+
+
+def slow(share: float, per_s: float = 10.0) -> dict[Labels, list[Value]]:
+    """Requests of 50 ms, and from the fault on a share of them of 700 ms."""
+
+    def count(bound: str) -> Callable[[float], Value]:
+        part = 1.0 if bound in ("1", "2.5", "+Inf") else 1.0 - share
+        before = BEFORE * INTERVAL_S * per_s
+        return lambda s: before + per_s * s * part
+
+    return {
+        series("http_request_duration_seconds_bucket", route="/sessions", le=bound): [
+            tick * INTERVAL_S * per_s for tick in range(BEFORE)
+        ]
+        + [count(bound)(tick * INTERVAL_S) for tick in range(AFTER)]
+        for bound in BUCKETS
+    }
+
+
+def cpu(after: Callable[[float], Value]) -> dict[Labels, list[Value]]:
+    return {series("cpu_usage_percent"): line(40, after)}
+
+
+FIRES_AFTER_S: list[tuple[str, Mapping[Labels, list[Value]], str, int | None]] = [
+    ("1 error/s", errors(1), "HighErrorRate", 135),
+    ("0.05 errors/s", errors(0.05), "HighErrorRate", 195),
+    ("0.02 errors/s", errors(0.02), "HighErrorRate", 285),
+    ("a burst of four errors", burst(4), "HighErrorRate", 120),
+    ("a burst of three errors", burst(3), "HighErrorRate", None),
+    (
+        "a counter born at 100",
+        {series("http_requests_total", status="500"): [None] * BEFORE + [100.0] * AFTER},
+        "HighErrorRate",
+        None,
+    ),
+    (
+        "three tasks with 0.008 errors/s each",
+        {series("http_requests_total", status="500", task=str(n)): line(0, lambda s: 0.008 * s) for n in range(3)},
+        "HighErrorRate",
+        None,
+    ),
+    (
+        "all tasks killed",
+        {series("http_requests_total", status="200"): line(5, lambda s: STALE if s == 0 else None)},
+        "HighErrorRate",
+        None,
+    ),
+    ("connections from 50 % to 95 %", connections(0.95), "DatabaseConnectionIssues", 75),
+    ("connections at exactly 90 %", connections(0.90), "DatabaseConnectionIssues", None),
+    ("a label on one side only", connections(0.95, pool="main"), "DatabaseConnectionIssues", None),
+    ("every request slow", slow(1.0), "HighResponseTime", 330),
+    ("half of the requests slow", slow(0.5), "HighResponseTime", 345),
+    ("10 % of the requests slow", slow(0.10), "HighResponseTime", 465),
+    ("6 % of the requests slow", slow(0.06), "HighResponseTime", 555),
+    ("5 % of the requests slow", slow(0.05), "HighResponseTime", None),
+    ("CPU from 40 % to 95 %", cpu(lambda s: 95.0 if s else 40.0), "HighCPUUsage", 615),
+    ("CPU high, one dip at 450 s", cpu(lambda s: 70.0 if s in (0, 450) else 95.0), "HighCPUUsage", None),
+    (
+        "CPU high, three scrapes missed",
+        cpu(lambda s: 40.0 if s == 0 else None if 300 <= s < 345 else 95.0),
+        "HighCPUUsage",
+        615,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("samples", "alert", "after_s"), [row[1:] for row in FIRES_AFTER_S], ids=[row[0] for row in FIRES_AFTER_S]
+)
+def test_the_four_rules_fire_when_measured(
+    promtool: Path, samples: Mapping[Labels, list[Value]], alert: str, after_s: int | None
+) -> None:
+    engine = RuleEngine(promtool, RULES, INTERVAL_S)
+    found = engine.evaluate(samples, range(BEFORE, BEFORE + AFTER))
+    firing = [
+        tick for tick, active in enumerate(found) if any(a.alert == alert and a.state == "firing" for a in active)
+    ]
+    assert (firing[0] * INTERVAL_S if firing else None) == after_s
+
+
+def test_labels_survive_the_engine(promtool: Path) -> None:
+    odd = {series("cpu_usage_percent", path='a "quoted\\" {brace}'): [95.0] * 50}
+    (active,) = RuleEngine(promtool, RULES, INTERVAL_S).evaluate(odd, [45])
+    assert [dict(alert.labels)["path"] for alert in active] == ['a "quoted\\" {brace}']
+
+
+def test_rules_that_prometheus_refuses_are_refused(promtool: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "rules.yaml"
+    broken.write_text("groups: [{name: a, rules: [{alert: A, expr: 'rate(x[5m]'}]}]")
+    with pytest.raises(SandboxError, match="expected rules that Prometheus can load"):
+        RuleEngine(promtool, broken, INTERVAL_S).check()
+
+
+def test_a_series_that_is_not_exported_any_more_ends() -> None:
+    samples, one, other = Samples(), series("a"), series("b")
+    samples.scraped("app", "t:1", 1, {one: 1.0, other: 2.0})
+    samples.scraped("app", "t:1", 2, {one: 3.0})
+    samples.failed("app", "t:1", 3)
+    samples.gone({("app", "t:1")}, 4)
+    up = (("__name__", "up"), ("instance", "t:1"), ("job", "app"))
+    assert samples.window(1, 5) == {
+        one: [1.0, 3.0, STALE, None, None],
+        other: [2.0, STALE, None, None, None],
+        up: [1.0, 1.0, 0.0, STALE, None],
+    }
+
+
+def test_only_what_the_rules_name_is_kept_and_targets_win_over_exported_labels() -> None:
+    page = "# TYPE cpu_usage_percent gauge\ncpu_usage_percent{instance='x'} 4\n".replace("'", '"') + "other 1\n"
+    assert parse_exposition(page, frozenset({"cpu_usage_percent"}), {"job": "app", "instance": "t:1"}) == {
+        (
+            ("__name__", "cpu_usage_percent"),
+            ("exported_instance", "x"),
+            ("instance", "t:1"),
+            ("job", "app"),
+        ): 4.0
+    }
+
+
+class Page:
+    """A target whose CPU can be set."""
+
+    def __init__(self) -> None:
+        self.cpu = 40.0
+
+    async def app(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+        if scope["type"] != "http":
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": f"cpu_usage_percent {self.cpu}\n".encode()})
+
+
+async def life_of_an_alert(rules: Path) -> None:
+    page, stop, listener = Page(), asyncio.Event(), listen()
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+    serving = asyncio.create_task(serve_on(listener, page.app, stop.wait))
+    clock = SystemTime(Clock(240), time.time())
+    prometheus = Prometheus(rules, lambda: {"app": [address]}, clock)
+    await prometheus.start()
+    try:
+        async with httpx.AsyncClient(base_url=prometheus.url) as client:
+
+            async def states() -> list[str]:
+                answer = await client.get("/api/v1/alerts")
+                return [alert["state"] for alert in answer.json()["data"]["alerts"]]
+
+            await asyncio.sleep(1.5)
+            assert await states() == []
+            page.cpu = 95.0
+            broken = clock.now()
+            while "firing" not in await states():
+                await asyncio.sleep(0.1)
+            query = {"query": 'ALERTS{alertname="HighCPUUsage",alertstate="firing"}[5m]'}
+            result = (await client.get("/api/v1/query", params=query)).json()["data"]["result"]
+            fired = clock.at(result[0]["values"][0][0])
+            # One interval until the scrape, ten minutes, and at most one interval more for a grid that is not ours.
+            assert 600 <= fired - broken <= 600 + 3 * INTERVAL_S
+            page.cpu = 40.0
+            while await states():
+                await asyncio.sleep(0.1)
+    finally:
+        stop.set()
+        await asyncio.gather(prometheus.close(), serving)
+
+
+@pytest.mark.timeout(60)
+def test_a_live_alert_is_pending_fires_and_clears(promtool: Path) -> None:
+    asyncio.run(life_of_an_alert(RULES))

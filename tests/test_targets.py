@@ -1,0 +1,135 @@
+"""`tocsin.toml`: what a target allows, what a real account is limited to unasked, and one message for what is wrong."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from tocsin.errors import InvalidInput
+from tocsin.model.rules import OPT_IN, GuardRules
+from tocsin.target import Target
+from tocsin.targets import load_target, read_project
+
+ACCOUNT = 'account = "123456789012"\nregion = "eu-west-1"\n'
+
+
+def project(root: Path, text: str) -> Path:
+    (root / "tocsin.toml").write_text(text)
+    return root
+
+
+def test_a_real_account_is_limited_also_where_nothing_is_said(tmp_path: Path) -> None:
+    rules = load_target(project(tmp_path, f"[targets.staging]\n{ACCOUNT}"), "staging").rules
+    assert (rules.opt_in, rules.max_duration, rules.max_resources) == (OPT_IN, 3600.0, 5)
+    assert not rules.production
+
+
+def test_an_emulator_is_limited_by_what_is_said_only(tmp_path: Path) -> None:
+    project(tmp_path, f'[targets.local]\n{ACCOUNT}endpoint_url = "http://127.0.0.1:1"\nmax_duration = "20m"\n')
+    assert load_target(tmp_path, "local").rules == GuardRules(max_duration=1200.0)
+    assert read_project(tmp_path).targets.sandbox.model_dump() == GuardRules().model_dump()
+
+
+def test_what_is_said_wins(tmp_path: Path) -> None:
+    text = f'[targets.staging]\n{ACCOUNT}opt_in = {{team = "shop"}}\nmax_resources = 9\nmax_percent = "10%"\n'
+    rules = load_target(project(tmp_path, text), "staging").rules
+    assert (rules.opt_in, rules.max_resources, rules.max_percent) == ({"team": "shop"}, 9, 0.1)
+
+
+def test_toml_has_dates_and_times_of_its_own(tmp_path: Path) -> None:
+    text = (
+        '[targets.sandbox]\ntimezone = "UTC"\nfreeze = [2026-12-01, {from = 2026-12-20, to = 2027-01-04}]\n'
+        'windows = [{from = 09:30:00, to = "16:00"}]\n'
+    )
+    rules = read_project(project(tmp_path, text)).targets.sandbox
+    assert [str(freeze) for freeze in rules.freeze] == ["2026-12-01", "2026-12-20 to 2027-01-04"]
+    assert str(rules.windows[0]) == "every day 09:30-16:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"[targets.staging]\n{ACCOUNT}opt_in = {{}}\n", "targets.staging: expected at least one tag in `opt_in`"),
+        (f"[targets.staging]\n{ACCOUNT}scale = 60\n", "targets.staging: expected no `scale` without `endpoint_url`"),
+        (f'[targets.staging]\n{ACCOUNT}role_arn = "chaos"\n', "targets.staging.role_arn: "),
+        (f'[targets.staging]\n{ACCOUNT}max_duration = "1 day"\n', "targets.staging.max_duration: expected a duration"),
+        (f"[targets.staging]\n{ACCOUNT}freeze = [2026-12-24]\n", "targets.staging: expected a `timezone`"),
+        ('[targets.sandbox]\naccount = "123456789012"\n', "targets.sandbox.account: "),
+        ('[targets.sandbox]\nmax_percent = "10%"\n', "targets.sandbox: expected `opt_in` tags beside `max_percent`"),
+        ('[targets.sandbox]\ntimezone = "Mars/Olympus"\n', "targets.sandbox: expected an IANA timezone"),
+        ("[targets.sandbox]\nwindows = [{}]\n", "targets.sandbox.windows.0.from: Field required"),
+    ],
+)
+def test_a_bad_rule_is_one_message_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(f"{tmp_path / 'tocsin.toml'}: {message}")):
+        load_target(project(tmp_path, text), "sandbox" if "sandbox" in text else "staging")
+
+
+class Sts(BaseHTTPRequestHandler):
+    """Answers as STS does; roles end after a moment, so that they have to be assumed again."""
+
+    keys: list[str]
+
+    def do_POST(self) -> None:
+        body = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        signed_with = re.search(r"Credential=([^/]+)/", self.headers["Authorization"] or "")
+        assert signed_with is not None
+        self.keys.append(f"{body['Action'][0]} {signed_with[1]} {body.get('RoleSessionName', ['-'])[0]}")
+        answer = _answer(body["Action"][0], len(self.keys)).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *args: object) -> None:
+        """Quiet."""
+
+
+def _answer(action: str, number: int) -> str:
+    if action == "GetCallerIdentity":
+        inner = "<Account>123456789012</Account>"
+    else:
+        # botocore renews when less than ten minutes are left: the first role is as good as over.
+        expires = datetime.now(UTC) + timedelta(seconds=5 if number == 1 else 3600)
+        inner = (
+            f"<Credentials><AccessKeyId>ROLE{number}</AccessKeyId><SecretAccessKey>x</SecretAccessKey>"
+            f"<SessionToken>y</SessionToken><Expiration>{expires.isoformat()}</Expiration></Credentials>"
+        )
+    return f"<{action}Response><{action}Result>{inner}</{action}Result></{action}Response>"
+
+
+@pytest.fixture
+def sts() -> Iterator[str]:
+    Sts.keys = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sts) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_role_is_assumed_with_the_own_credentials_and_again_before_it_ends(sts: str) -> None:
+    target = Target(
+        name="staging",
+        region="eu-west-1",
+        endpoint_url=sts,
+        role_arn="arn:aws:iam::123456789012:role/chaos",
+        access_key_id="OWN",
+        secret_access_key="x",
+    )
+    client = target.client("sts")
+    for _ in range(2):
+        assert client.get_caller_identity()["Account"] == "123456789012"
+    roles = [key.split()[1] for key in Sts.keys if key.startswith("GetCallerIdentity")]
+    assumed = [key.split() for key in Sts.keys if key.startswith("AssumeRole")]
+    assert len(assumed) >= 2
+    assert {key for _, key, _ in assumed} == {"OWN"}
+    assert all(name.startswith("tocsin-") for *_, name in assumed)
+    assert roles[0] != "OWN"
+    assert roles[-1] == f"ROLE{1 + max(n for n, key in enumerate(Sts.keys) if key.startswith('AssumeRole'))}"
