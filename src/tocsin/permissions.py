@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin import identity, probes, procedures, resolve
-from tocsin.actors import alarms, work
+from tocsin.actors import alarm_evidence, alarms, work
 from tocsin.alarms import queues
 from tocsin.errors import InvalidInput
 from tocsin.faults import deadman
@@ -25,7 +25,14 @@ from tocsin.target import Target
 from tocsin.targets import in_region, load_target
 from tocsin.validation import Plan, Planner, canary_log_groups
 
-_SYSTEM_GRANTS = (resolve.grants, identity.grants, alarms.grants, queues.grants, work.grants)
+_SYSTEM_GRANTS = (
+    resolve.grants,
+    identity.grants,
+    queues.grants,
+    alarms.grants,
+    alarm_evidence.grants,
+    work.grants,
+)
 """What each part that looks at a system declares."""
 _ACTIVITY_GRANTS = {"tocsin.probes": probes.GRANTS, "tocsin.procedures": procedures.GRANTS}
 _PARTS = ("steady-state-hypothesis", "method", "rollbacks")
@@ -151,6 +158,7 @@ def plan_grants(plan: Plan, root: Path, target: Target | None = None, *, dead_ma
     """What one experiment needs, purpose by purpose."""
     aws = None if target is None else Aws(in_region(target, plan.system), entry="")
     arns = Arns() if aws is None else arns_of(aws.target)
+    role = None if target is None else target.dead_man_role
     for grants in _SYSTEM_GRANTS:
         yield from grants(plan.system, arns)
     looked_into = canary_log_groups(root, plan.system)
@@ -160,7 +168,6 @@ def plan_grants(plan: Plan, root: Path, target: Target | None = None, *, dead_ma
         yield from _activity_grants(provider, arns, aws)
     for fault in faults(plan):
         yield from fault_grants(fault, arns, () if aws is None else fault.arns(aws))
-    role = None if target is None else target.dead_man_role
     yield from dead_man_grants(plan, role or (arns.global_("iam", "role/*") if dead_man else None), arns)
     principals = (arns.global_("iam", "user/*"), arns.global_("iam", "role/*"))
     yield Grant(sid="DryRun", actions=("iam:SimulatePrincipalPolicy",), resources=principals)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from tocsin.context import RunContext
 from tocsin.errors import NotFound, TargetError
+from tocsin.iam import Arns, Grant
 from tocsin.model.events import AlarmDatapoints, AlarmPath, TopicPath
+from tocsin.model.system import System
 from tocsin.target import Target, aws_errors
+
+
+def grants(system: System, arns: Arns) -> Iterator[Grant]:
+    """What telling why an alarm was silent needs of IAM."""
+    yield Grant(sid="Observe", actions=("cloudwatch:GetMetricData",))
+    if system.notifications is not None:
+        yield Grant(sid="ReadSubscriptions", actions=("sns:ListSubscriptionsByTopic",), resources=(arns("sns", "*"),))
+        # A subscription is no resource of IAM.
+        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsns.html
+        yield Grant(sid="Observe", actions=("sns:GetSubscriptionAttributes",))
 
 
 def read_path(ctx: RunContext, name: str, described: Mapping[str, Any]) -> AlarmPath:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 
 from tocsin.alarms.feasibility import queue_of_depth
@@ -16,11 +17,11 @@ def grants(system: System, arns: Arns) -> Iterator[Grant]:
     """What reading the source queues of dead-letter queues with an alarm needs of IAM."""
     queues = _queues(alarm.cloudwatch for alarm in system.cloudwatch_alarms.values())
     if queues:
-        named = tuple(arns("sqs", queue) for queue in queues)
+        # What a lookup finds is only known in the account; so is which queues a dead-letter queue has.
+        named = tuple(arns("sqs", re.sub(r"\$\{\w+\}", "*", queue)) for queue in queues)
         actions = ("sqs:GetQueueUrl", "sqs:ListDeadLetterSourceQueues")
         yield Grant(sid="ReadDeadLetterQueues", actions=actions, resources=named)
-        # Which queues feed them, only the account knows.
-        yield Grant(sid="Observe", actions=("sqs:GetQueueAttributes",))
+        yield Grant(sid="ReadDeadLetterQueues", actions=("sqs:GetQueueAttributes",), resources=(arns("sqs", "*"),))
 
 
 def _queues(alarms: Iterable[MetricAlarm | CompositeAlarm]) -> list[str]:

@@ -165,12 +165,6 @@ class TopicLookup(Model):
     topic: str
 
 
-class ParameterLookup(Model):
-    """The value of an SSM parameter, for what has no AWS resource of its own."""
-
-    parameter: str
-
-
 class LoadBalancerLookup(Model):
     """The name that `AWS/ApplicationELB` metrics give a load balancer (`app/<name>/<id>`), found by its own."""
 
@@ -183,14 +177,20 @@ class TargetGroupLookup(Model):
     target_group: str
 
 
+class ParameterLookup(Model):
+    """The value of an SSM parameter, for what has no AWS resource of its own."""
+
+    parameter: str
+
+
 Lookup = (
     HttpApiLookup
     | UserPoolClientLookup
     | UserPoolLookup
     | TopicLookup
-    | ParameterLookup
     | LoadBalancerLookup
     | TargetGroupLookup
+    | ParameterLookup
 )
 
 

@@ -140,8 +140,8 @@ class Daemon:
             doors={
                 "database": self._database,
                 "stub": self._stub,
-                "prometheus": self._start_prometheus,
                 "image": self._image,
+                "prometheus": self._start_prometheus,
                 "status": self._status,
             },
         )
