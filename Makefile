@@ -3,7 +3,7 @@ PYTHON ?= python3
 SYSTEM ?= leave-attendance
 BIN := .venv/bin
 
-.PHONY: help setup drill test lint types bench lock clean
+.PHONY: help setup drill test lint types sweep bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -34,6 +34,9 @@ lint: setup  ## ruff: rules and format
 
 types: setup  ## mypy --strict on src/
 	@$(BIN)/mypy
+
+sweep: setup  ## kill N=200 drills at every boundary and by chance, recover, compare the account (SEED=... repeats)
+	@$(BIN)/python -m tests.sweep --kills $(or $(N),200) $(if $(SEED),--seed $(SEED))
 
 bench: setup  ## measure, and print a table
 	@$(BIN)/python benchmarks/run.py

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.checkers.histories import passing
-from tests.drill.test_faults import ARGUMENTS
+from tests.drill.fault_table import ARGUMENTS
 
 from tocsin.errors import InvalidInput
 from tocsin.faults.registry import FAULTS

@@ -15,14 +15,13 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from tests.drill.fault_table import make_table
 
 from tocsin.model.verdict import RunVerdict, Verdict
 from tocsin.targets import load_target
 
 ROOT = Path(__file__).parents[2]
 CONTENT = ("contracts", "experiments", "loadtests", "replicas", "synthetics", "systems")
-TABLE = "tocsin-drill-orders"
-"""A table of our own: the replica has none."""
 EXPERIMENTS = ROOT / "experiments" / "leave-attendance"
 
 
@@ -98,16 +97,6 @@ def wait_for(what: str, seen: Callable[[], bool], timeout_s: float = 60) -> None
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout_s} s for {what}")
         time.sleep(0.05)
-
-
-def make_table(dynamodb: Any) -> None:
-    """For the fault that the replica itself has no resource for."""
-    dynamodb.create_table(
-        TableName=TABLE,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-    )
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.drill.conftest import TABLE, Checkout
-from tests.drill.test_faults import ARGUMENTS, Bench
+from tests.drill.conftest import Checkout
+from tests.drill.fault_table import ARGUMENTS, TABLE
+from tests.drill.test_faults import Bench
 
 from tocsin.errors import Unavailable
 from tocsin.faults.base import Aws

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.drill.conftest import TABLE, Checkout
+from tests.drill.conftest import Checkout
+from tests.drill.fault_table import ARGUMENTS, BUCKET, ROLE, STAGE, TABLE
 
 from tocsin.faults.base import AnyFault
 from tocsin.faults.lifecycle import FaultLifecycle
@@ -19,21 +20,6 @@ from tocsin.model.events import FaultStage
 from tocsin.targets import load_target
 
 pytestmark = pytest.mark.drill
-
-STAGE = "leave-attendance-dev"
-ROLE = f"{STAGE}-ap-southeast-2-lambdaRole"
-BUCKET = f"{STAGE}-deployments"
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    "dynamodb_table_deny": {"table": TABLE, "actions": ["dynamodb:PutItem"]},
-    "iam_role_deny": {"role": ROLE, "actions": ["sqs:*"]},
-    "lambda_bad_release": {"function": f"{STAGE}-clockIn", "alias": "provisioned"},
-    "lambda_environment_credential": {"function": f"{STAGE}-calendarSyncWorker", "variable": "GRAPH_CLIENT_SECRET"},
-    "lambda_event_source_disabled": {"function": f"{STAGE}-calendarSyncWorker", "queue": "itcenter-dev-calendar-sync"},
-    "lambda_reserved_concurrency": {"function": f"{STAGE}-clockIn", "reserved": 0},
-    "rds_proxy_throttle": {"proxy": "itcenter-dev-proxy", "max_connections_percent": 1, "borrow_timeout_s": 1},
-    "s3_bucket_deny": {"bucket": BUCKET, "actions": ["s3:GetObject", "s3:ListBucket"]},
-    "sqs_poison_message": {"queue": "itcenter-dev-calendar-sync"},
-}
 
 Describe = Callable[[Callable[[str], Any]], Any]
 ACCOUNT: dict[str, Describe] = {
@@ -117,7 +103,7 @@ def bench(checkout: Checkout, tmp_path: Path) -> Bench:
     return Bench(checkout, tmp_path)
 
 
-def test_the_table_above_names_every_fault() -> None:
+def test_the_table_names_every_fault() -> None:
     assert ARGUMENTS.keys() == FAULTS.keys()
 
 
