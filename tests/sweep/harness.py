@@ -284,7 +284,7 @@ def aims(shooting: Range, kinds: Iterable[str], rng: random.Random) -> Iterator[
     kinds = sorted(kinds)
     few = list(zip(islice(cycle(_shuffled(kinds, rng)), max(len(kinds), len(BOUNDARIES))), cycle(BOUNDARIES)))
     yield from (_aim(shooting, kind, moment, rng) for kind, moment in few)
-    yield from (_aim(shooting, kind, moment, rng) for kind in kinds for moment in RANDOM)
+    yield from (_aim(shooting, kind, moment, rng) for kind, moment in zip(_shuffled(kinds, rng), cycle(RANDOM)))
     while True:
         pairs = [(kind, moment) for kind in kinds for moment in (*BOUNDARIES, *RANDOM * 3)]
         yield from (_aim(shooting, kind, moment, rng) for kind, moment in _shuffled(pairs, rng))
