@@ -205,6 +205,30 @@ def validate(paths: tuple[Path, ...]) -> int:
 
 
 @main.command()
+@click.argument("system")
+@click.option("--metrics", help="A page of /metrics of the healthy system: a file or a URL.")
+@_one_message
+def lint(system: str, metrics: str | None) -> int:
+    """Read the Prometheus rules of SYSTEM and say what they cannot keep. Exit code 1 when there is something.
+
+    Checks quantiles without `sum by (le)`, rules that nobody who vanishes can trigger, and whether alerts agree with
+    the system's objectives; with --metrics also label sets that never match, and counters that are born with the
+    first event they should count.
+
+    \b
+    Example:
+      tocsin lint shop --metrics https://shop.example.com/metrics
+    """
+    from tocsin.linting import lint_lines
+
+    found = list(lint_lines(_root(), system, metrics))
+    for line in found:
+        click.echo(line)
+    click.echo(f"{len(found)} complaint{'' if len(found) == 1 else 's'}")
+    return 1 if found else 0
+
+
+@main.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @_one_message
 def report(directory: Path) -> int:

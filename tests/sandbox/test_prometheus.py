@@ -10,11 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tocsin.alarms.exposition import Labels, parse_exposition
 from tocsin.errors import SandboxError
 from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.metrics import SystemTime
-from tocsin.sandbox.prometheus import INTERVAL_S, Prometheus, Samples, parse_exposition
-from tocsin.sandbox.promtool import STALE, Labels, RuleEngine, Value, find_promtool
+from tocsin.sandbox.prometheus import INTERVAL_S, Prometheus, Samples
+from tocsin.sandbox.promtool import STALE, RuleEngine, Value, find_promtool
 from tocsin.sandbox.server import listen, serve_on
 
 RULES = Path(__file__).parents[2] / "systems" / "clocked.rules.yaml"

@@ -22,12 +22,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
+from tocsin.alarms.exposition import Labels, names_in, parse_exposition, series
 from tocsin.alarms.prometheus import RuleFile, load_rules, parse_duration
 from tocsin.errors import SandboxError
 from tocsin.sandbox.metrics import SystemTime
-from tocsin.sandbox.promtool import STALE, ActiveAlert, Labels, RuleEngine, Value, find_promtool
+from tocsin.sandbox.promtool import STALE, ActiveAlert, RuleEngine, Value, find_promtool
 from tocsin.sandbox.server import Message, Receive, Send, listen, serve_on
 
 INTERVAL_S = 15
@@ -40,7 +40,6 @@ _MARGIN_S = 60.0
 _KEPT_TICKS = 24 * 3600 // INTERVAL_S
 _SELECTOR = re.compile(r"ALERTS\s*(?:\{(?P<matchers>[^}]*)\})?\s*\[(?P<range>\w+)\]")
 _MATCHER = re.compile(r'(\w+)\s*=\s*"((?:[^"\\]|\\.)*)"')
-_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 _logger = logging.getLogger("tocsin.sandbox")
 
@@ -126,7 +125,7 @@ class Prometheus:
         self._scraping: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._instances: dict[tuple[str, Labels], _Instance] = {}
         self._evaluated = self._tick_now()
-        self._names = frozenset(name for expr in self._rules.expressions for name in _NAME.findall(expr))
+        self._names = names_in(self._rules.expressions)
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._client = httpx.AsyncClient(timeout=_SCRAPE_TIMEOUT_WALL_S, trust_env=False)
@@ -210,9 +209,9 @@ class Prometheus:
         if not ticks:
             return
         first = ticks[0] - math.ceil(self._look_back_s() / INTERVAL_S)
-        series = self._samples.window(first, last)
+        window = self._samples.window(first, last)
         self._samples.forget_before(first)
-        found = await asyncio.to_thread(self._engine.evaluate, series, [tick - first for tick in ticks])
+        found = await asyncio.to_thread(self._engine.evaluate, window, [tick - first for tick in ticks])
         for tick, active in zip(ticks, found, strict=True):
             self._note(tick, active)
         self._evaluated = last
@@ -317,36 +316,8 @@ class Prometheus:
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def parse_exposition(text: str, names: frozenset[str], target: Mapping[str, str]) -> dict[Labels, float]:
-    """The samples of a `/metrics` page whose names are wanted, with the labels of their target.
-
-    A label of the page that the target has too becomes `exported_...`, as with `honor_labels: false`.
-
-    Raises:
-        ValueError: the page is not in the text format.
-    """
-    lines = (line for line in text.splitlines() if _wanted(line, names))
-    families = text_string_to_metric_families("\n".join(lines) + "\n")
-    found: dict[Labels, float] = {}
-    for family in families:
-        for sample in family.samples:
-            labels = {f"exported_{key}" if key in target else key: value for key, value in sample.labels.items()}
-            found[_sorted({"__name__": sample.name, **labels, **target})] = sample.value
-    return found
-
-
-def _wanted(line: str, names: frozenset[str]) -> bool:
-    # Parsing is dear: what no rule names is left out by its first word.
-    name = _NAME.match(line)
-    return name is not None and name[0] in names
-
-
 def _up(job: str, address: str) -> Labels:
-    return _sorted({"__name__": "up", "job": job, "instance": address})
-
-
-def _sorted(labels: Mapping[str, str]) -> Labels:
-    return tuple(sorted(labels.items()))
+    return series({"__name__": "up", "job": job, "instance": address})
 
 
 def _success(data: Any) -> tuple[int, Any]:

@@ -19,10 +19,8 @@ from pathlib import Path
 
 import yaml
 
+from tocsin.alarms.exposition import Labels
 from tocsin.errors import SandboxError
-
-Labels = tuple[tuple[str, str], ...]
-"""Sorted label pairs; the metric name is the label `__name__`."""
 
 STALE = "stale"
 """A series ended here: its target is gone, or does not export it any more."""

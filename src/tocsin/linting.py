@@ -1,0 +1,59 @@
+"""`tocsin lint`: a system's Prometheus rules, read before anything breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from tocsin.alarms.exposition import names_in, parse_exposition
+from tocsin.alarms.lint import Page, lint_rules
+from tocsin.alarms.prometheus import RuleFile, load_rules
+from tocsin.errors import InvalidInput, TargetError
+from tocsin.loader import load_system
+
+_TIMEOUT_S = 10.0
+
+
+def lint_lines(root: Path, name: str, metrics: str | None) -> Iterator[str]:
+    """One line for each complaint about the rules of a system.
+
+    Args:
+        root: the project.
+        name: the system.
+        metrics: file or URL of a page of `/metrics` of the healthy system, if there is one.
+
+    Raises:
+        InvalidInput: no such system, it has no rules, or the page is none.
+        TargetError: the page cannot be fetched.
+    """
+    system = load_system(root, name)
+    if system.prometheus is None:
+        raise InvalidInput(
+            "expected `prometheus` with a rules file, found none: there is nothing to lint",
+            file=root / "systems" / f"{name}.yaml",
+        )
+    rules = load_rules(root / system.prometheus.rules)
+    page = None if metrics is None else _page(metrics, rules)
+    for complaint in lint_rules(rules, system.objectives, page):
+        yield f"{system.prometheus.rules}: {complaint.alert or 'all rules'}: {complaint.message} [{complaint.kind}]"
+
+
+def _page(place: str, rules: RuleFile) -> Page:
+    try:
+        return parse_exposition(_read(place), names_in(rules.expressions), {})
+    except ValueError as error:
+        raise InvalidInput(f"expected a page of /metrics, found something else: {error}", file=place) from None
+
+
+def _read(place: str) -> str:
+    if not place.startswith(("http://", "https://")):
+        try:
+            return Path(place).read_text(encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput(f"expected a page of /metrics: {error.strerror}", file=place) from None
+    try:
+        return httpx.get(place, timeout=_TIMEOUT_S).raise_for_status().text
+    except httpx.HTTPError as error:
+        raise TargetError(f"expected a page of /metrics at {place}, found: {error}") from error
