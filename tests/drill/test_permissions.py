@@ -5,15 +5,19 @@ IAM itself is the judge: the sandbox denies what the policy does not allow, as A
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 from tests.drill.conftest import CONTENT, ROOT, Checkout, extension, make_table
-from tests.drill.test_faults import ARGUMENTS
+from tests.drill.test_faults import ARGUMENTS, BUCKET
 
 from tocsin.errors import TargetError
 from tocsin.faults.base import AnyFault, Aws
@@ -116,6 +120,50 @@ def test_what_no_policy_allows_is_denied(enforced: Checkout) -> None:
     fault = FAULTS["rds_proxy_throttle"].model_validate(ARGUMENTS["rds_proxy_throttle"])
     with pytest.raises(TargetError, match="is not authorized to perform: rds:DescribeDBProxyTargetGroups"):
         fault.observe(Aws(as_user(enforced), entry=""), None)
+
+
+def as_role(checkout: Checkout, name: str) -> Any:
+    """An S3 client of whoever works under a role of our own, which may list every bucket."""
+    root = account(checkout)
+    trust = [{"Effect": "Allow", "Principal": {"AWS": root.account_id}, "Action": "sts:AssumeRole"}]
+    iam = root.client("iam")
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy_text(trust))["Role"]["Arn"]
+    allowed = [{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}]
+    iam.put_role_policy(RoleName=name, PolicyName="list", PolicyDocument=policy_text(allowed))
+    key = root.client("sts").assume_role(RoleArn=arn, RoleSessionName="caller")["Credentials"]
+    return boto3.client(
+        "s3",
+        endpoint_url=root.target.endpoint_url,
+        region_name=root.region,
+        aws_access_key_id=key["AccessKeyId"],
+        aws_secret_access_key=key["SecretAccessKey"],
+        aws_session_token=key["SessionToken"],
+    )
+
+
+@pytest.mark.parametrize(("ends_in_s", "denied"), [(3600.0, True), (-1.0, False)])
+@pytest.mark.parametrize("kind", ["iam_role_deny", "s3_bucket_deny"])
+def test_a_denial_is_felt_until_its_time_and_not_after(
+    enforced: Checkout, tmp_path: Path, kind: str, ends_in_s: float, denied: bool
+) -> None:
+    """Nobody undoes the one whose time is over, and yet the call is allowed."""
+    role = f"caller-{kind[0]}-{denied}"
+    caller = as_role(enforced, role)
+    what = {"role": role} if kind == "iam_role_deny" else {"bucket": BUCKET}
+    fault = FAULTS[kind].model_validate({**what, "actions": ["s3:ListBucket"]})
+    needs = [{"Effect": "Allow", "Action": list(fault.permissions), "Resource": "*"}]
+    allow_drill_user(account(enforced), policy_text(needs))
+    ledger = Ledger(tmp_path / "ledger.sqlite", "sandbox")
+    lifecycle = FaultLifecycle(target=as_user(enforced), ledger=ledger, drill="d", expires_at=time.time() + ends_in_s)
+    caller.list_objects_v2(Bucket=BUCKET)
+    assert lifecycle.inject(fault) is FaultStage.EFFECTIVE
+    try:
+        with pytest.raises(ClientError, match="AccessDenied") if denied else contextlib.nullcontext():
+            caller.list_objects_v2(Bucket=BUCKET)
+        assert len(ledger.entries(only_open=True)) == 1
+    finally:
+        assert lifecycle.undo_all() == []
+    caller.list_objects_v2(Bucket=BUCKET)
 
 
 def test_a_drill_passes_with_the_printed_policy_and_asks_for_all_of_it(enforced: Checkout) -> None:
