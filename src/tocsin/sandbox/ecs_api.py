@@ -174,7 +174,7 @@ class EcsApi:
             maximum_percent=int(given.get("maximumPercent", state.maximum_percent)),
             breaker=state.breaker
             if breaker is None
-            else Breaker(bool(breaker.get("enable")), bool(breaker.get("rollback"))),
+            else Breaker(_flag(breaker.get("enable")), _flag(breaker.get("rollback"))),
             grace_s=state.grace_s if grace_s is None else float(grace_s),
             balanced=bool(targets),
         )
@@ -436,6 +436,11 @@ def _launch_type(request: Request) -> str:
         return str(request["launchType"])
     providers = [one.get("capacityProvider") for one in request.get("capacityProviderStrategy") or ()]
     return "FARGATE" if any(provider in _FARGATE for provider in providers) else "EC2"
+
+
+def _flag(value: object) -> bool:
+    """A flag of a request; CloudFormation templates may have it as text."""
+    return str(value).lower() == "true"
 
 
 def _page(name: str, items: Sequence[str], request: Request, most: int) -> Json:

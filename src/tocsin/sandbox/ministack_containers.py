@@ -50,6 +50,11 @@ RELIED_ON: Mapping[str, Mapping[str, str]] = {
         "_describe_tasks": "data",
         "_list_tasks": "data",
     },
+    "services.cloudformation.provisioners": {
+        "_RESOURCE_HANDLERS": "",
+        "_ecs_service_create": "logical_id, props, stack_name",
+        "_elbv2_load_balancer_create": "logical_id, props, stack_name",
+    },
     "services.alb": {
         "_ACTION_MAP": "",
         "_lbs": "",
@@ -102,6 +107,7 @@ class Containers:
         self.autoscaling = AutoScaling(store, self._api)
         self._adapt_ecs()
         self._adapt_elb(modules["core.responses"].AccountRegionScopedDict)
+        self._adapt_cloudformation(modules["services.cloudformation.provisioners"])
 
     # ------------------------------------------------------------------------------------------ for the daemon
 
@@ -259,6 +265,27 @@ class Containers:
         ):
             self._elb._ACTION_MAP[operation] = handler
             setattr(self._elb, name, handler)
+
+    def _adapt_cloudformation(self, provisioners: Any) -> None:
+        create_service, create_balancer = provisioners._ecs_service_create, provisioners._elbv2_load_balancer_create
+
+        def service(logical_id: str, props: Mapping[str, Any], stack_name: str) -> Any:
+            """The grace period is not among what ministack passes on."""
+            arn, attributes = create_service(logical_id, props, stack_name)
+            if "HealthCheckGracePeriodSeconds" in props:
+                grace = {"healthCheckGracePeriodSeconds": props["HealthCheckGracePeriodSeconds"]}
+                cluster, name = arn.split("/")[-2:]
+                self._ecs._update_service({"cluster": cluster, "service": name, **grace})
+            return arn, attributes
+
+        def balancer(logical_id: str, props: Mapping[str, Any], stack_name: str) -> Any:
+            """`DNSName` as it is."""
+            arn, attributes = create_balancer(logical_id, props, stack_name)
+            return arn, {**attributes, "DNSName": self._elb._lbs[arn]["DNSName"]}
+
+        handlers = provisioners._RESOURCE_HANDLERS
+        handlers["AWS::ECS::Service"]["create"] = service
+        handlers["AWS::ElasticLoadBalancingV2::LoadBalancer"]["create"] = balancer
 
     def _addresses(self, params: Any) -> list[Address]:
         group = self._elb._tgs[self._elb._p(params, "TargetGroupArn")]

@@ -134,7 +134,7 @@ class Fleet:
 
     def create(self, definition: str, desired: int = 2, **settings: Any) -> None:
         """Create the service; balanced when the load balancer is there."""
-        given = {"loadBalancers": self._load_balancers(), "healthCheckGracePeriodSeconds": 60, **settings}
+        given = {"loadBalancers": self._load_balancers(), "healthCheckGracePeriodSeconds": 900, **settings}
         self.client("ecs").create_service(
             cluster=CLUSTER,
             serviceName=self.name,

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import httpx
 import pytest
@@ -132,6 +133,7 @@ def test_a_task_that_fails_its_health_checks_is_replaced(fleet: Fleet) -> None:
     fleet.create(fleet.define(), desired=1)
     fleet.wait_until_steady()
     (first,) = fleet.tasks()
+    fleet.update(healthCheckGracePeriodSeconds=0)
     fleet.get("/sicken")
     ended = fleet.stopped(first["taskArn"])
     assert ended["stoppedReason"].startswith("Task failed ELB health checks in (target-group arn:")
@@ -234,6 +236,64 @@ def test_a_task_of_its_own_runs_once(fleet: Fleet) -> None:
     assert "CannotStartContainerError" in fleet.stopped(task["taskArn"])["stoppedReason"]
 
 
+TEMPLATE = """
+Parameters:
+  Name: {Type: String}
+Resources:
+  Balancer:
+    Type: AWS::ElasticLoadBalancingV2::LoadBalancer
+    Properties: {Name: !Ref Name, Subnets: [subnet-1]}
+  Group:
+    Type: AWS::ElasticLoadBalancingV2::TargetGroup
+    Properties: {Name: !Ref Name, Port: 80, Protocol: HTTP, TargetType: ip, HealthCheckPath: /health}
+  Listener:
+    Type: AWS::ElasticLoadBalancingV2::Listener
+    Properties:
+      LoadBalancerArn: !Ref Balancer
+      Port: 80
+      Protocol: HTTP
+      DefaultActions: [{Type: forward, TargetGroupArn: !Ref Group}]
+  Definition:
+    Type: AWS::ECS::TaskDefinition
+    Properties:
+      Family: !Ref Name
+      Cpu: 256
+      Memory: 512
+      ContainerDefinitions:
+        - Name: web
+          Image: web:1.0
+          Command: [python, server.py]
+          PortMappings: [{ContainerPort: 8080}]
+          Environment: [{Name: RELEASE, Value: stack}]
+  Service:
+    Type: AWS::ECS::Service
+    DependsOn: Listener
+    Properties:
+      Cluster: fleet
+      ServiceName: !Ref Name
+      TaskDefinition: !Ref Definition
+      DesiredCount: 1
+      LaunchType: FARGATE
+      HealthCheckGracePeriodSeconds: 90
+      DeploymentConfiguration: {DeploymentCircuitBreaker: {Enable: "true", Rollback: "false"}}
+      LoadBalancers: [{TargetGroupArn: !Ref Group, ContainerName: web, ContainerPort: 8080}]
+Outputs:
+  Url: {Value: !Sub "http://${Balancer.DNSName}"}
+"""
+
+
+def test_a_stack_makes_a_service_behind_a_load_balancer(fleet: Fleet, tmp_path: Path) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text(TEMPLATE)
+    outputs = fleet.shop.account.create_stack(fleet.name, template, {"Name": fleet.name})
+    fleet.wait_until_healthy(1)
+    assert httpx.get(outputs["Url"]).json()["release"] == "stack"
+    service = fleet.service
+    assert service["healthCheckGracePeriodSeconds"] == 90
+    assert service["deploymentConfiguration"]["deploymentCircuitBreaker"] == {"enable": True, "rollback": False}
+    assert fleet.tasks()[0]["cpu"] == "256"
+
+
 @pytest.mark.parametrize(
     ("operation", "request_", "code"),
     [
@@ -301,7 +361,7 @@ def test_a_deregistered_target_is_drained_and_counts_no_more(fleet: Fleet) -> No
     eventually(lambda: set(fleet.health()) == {other})
     (gone,) = elb.describe_target_health(TargetGroupArn=fleet.group, Targets=targets)["TargetHealthDescriptions"]
     assert gone["TargetHealth"]["Reason"] == "Target.NotRegistered"
-    eventually(lambda: fleet.metric("HealthyHostCount", "Minimum") == 1)
+    eventually(lambda: fleet.shop.latest("AWS/ApplicationELB", "HealthyHostCount", **fleet.dimensions) == 1)
     elb.register_targets(TargetGroupArn=fleet.group, Targets=targets)
     fleet.wait_until_healthy(2)
 
