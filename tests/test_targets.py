@@ -109,7 +109,7 @@ def _answer(action: str, number: int) -> str:
 def sts() -> Iterator[str]:
     Sts.keys = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Sts) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 

@@ -94,9 +94,21 @@ def main() -> None:
 @_TARGET
 @_OUT
 @_SCALE
+@click.option(
+    "--yes-production",
+    metavar="ACCOUNT",
+    help="Consent to break this account: needed, as exactly its id, for a target with `production = true`.",
+)
 @click.option("--seed", type=int, help="Repeat a run: arrivals and generated cases come from this number.")
 @_one_message
-def run(paths: tuple[Path, ...], target_name: str, out: Path | None, time_scale: float, seed: int | None) -> int:
+def run(
+    paths: tuple[Path, ...],
+    target_name: str,
+    out: Path | None,
+    time_scale: float,
+    yes_production: str | None,
+    seed: int | None,
+) -> int:
     """Drill experiments: files, or directories of them.
 
     A drill has four acts: preflight touches nothing; baseline watches the healthy system under load; fault breaks it
@@ -122,6 +134,7 @@ def run(paths: tuple[Path, ...], target_name: str, out: Path | None, time_scale:
         out=out,
         seed=seed,
         time_scale=time_scale,
+        yes_production=yes_production,
         listener=progress.see,
         note=progress.note,
     )
@@ -258,6 +271,29 @@ def recover(target_name: str) -> int:
     from tocsin.recovery import recover_target
 
     for line in recover_target(_root(), target_name):
+        click.echo(line)
+    return 0
+
+
+@main.command()
+@_TARGET
+@click.option("--reason", help="Why: shown to whoever is refused.")
+@click.option("--clear", is_flag=True, help="Let drills begin again.")
+@_one_message
+def stop(target_name: str, reason: str | None, clear: bool) -> int:
+    """The kill switch: end every drill on a target, and keep others from beginning.
+
+    Running drills undo, verify and report. It is set on this machine and in the account, where any colleague can set
+    it by hand too: aws ssm put-parameter --name /tocsin/stop --type String --value "reason"
+
+    \b
+    Examples:
+      tocsin stop --target staging --reason "the release of today looks bad"
+      tocsin stop --target staging --clear
+    """
+    from tocsin.stopping import clear_target, stop_target
+
+    for line in clear_target(_root(), target_name) if clear else stop_target(_root(), target_name, reason):
         click.echo(line)
     return 0
 

@@ -19,13 +19,16 @@ from tocsin.actors.alarms import AlarmWatcher
 from tocsin.actors.base import Actor
 from tocsin.actors.canary import CanaryActor
 from tocsin.actors.contract import ContractActor
-from tocsin.actors.injector import Injector
+from tocsin.actors.guards import GuardWatcher
+from tocsin.actors.injector import Injector, pauses
 from tocsin.actors.load import LoadActor
 from tocsin.actors.prometheus import PrometheusWatcher
 from tocsin.actors.work import count_work
 from tocsin.context import RunContext
 from tocsin.errors import LedgerError, Refused, TargetError, TocsinError
 from tocsin.faults.lifecycle import FaultLifecycle
+from tocsin.guards.changes import ChangeGuards
+from tocsin.guards.kill_switch import KillSwitch
 from tocsin.ledger import Ledger
 from tocsin.live import LiveView
 from tocsin.model.events import (
@@ -77,15 +80,9 @@ def longest_fault(ctx: RunContext, raw: Mapping[str, Any]) -> float:
     beginning of the fault act.
     """
     injections = ctx.wall(_INJECTION_S * (1 + len(ctx.experiment.method)))
-    longest = injections + LiveView(ctx).longest_fault() + _pauses(raw) + 2 * _CONTRACT_WALL_S
+    longest = injections + LiveView(ctx).longest_fault() + pauses(raw) + 2 * _CONTRACT_WALL_S
     allowed = ctx.target.rules.max_duration
     return longest if allowed is None else min(longest, ctx.wall(allowed))
-
-
-def _pauses(raw: Mapping[str, Any]) -> float:
-    """Wall seconds of Chaos Toolkit's pauses before and after the activities of the method."""
-    pauses = (activity.get("pauses") or {} for activity in raw.get("method") or [])
-    return sum(float(p[when]) for p in pauses for when in ("before", "after") if isinstance(p.get(when), int | float))
 
 
 class _Drill:
@@ -93,14 +90,21 @@ class _Drill:
         self._ctx = ctx
         self._raw = raw
         self._ledger = ledger
+        changes = ChangeGuards(ctx.target, KillSwitch(ctx.root, ctx.target), ctx.history.record)
         self._faults = FaultLifecycle(
-            target=ctx.target, ledger=ledger, drill=ctx.drill, record=ctx.history.record, wait=ctx.stop.wait
+            target=ctx.target,
+            ledger=ledger,
+            drill=ctx.drill,
+            record=ctx.history.record,
+            wait=ctx.stop.wait,
+            permit=lambda fault, aws: changes.permit(fault.resource, lambda: fault.arns(aws)),
         )
         self._injector = Injector(ctx, raw, self._faults)
         self._view = LiveView(ctx)
         ctx.history.listen(self._view.see)
         self._watcher: AlarmWatcher | None = None
         self._prometheus = PrometheusWatcher(ctx) if ctx.system.prometheus else None
+        self._guards: GuardWatcher | None = None
         self._canaries = CanaryActor(ctx) if ctx.system.canaries else None
         self._contract = ContractActor(ctx) if ctx.system.contract else None
         self._load = LoadActor(ctx) if ctx.system.load and ctx.experiment.extension.load else None
@@ -115,10 +119,11 @@ class _Drill:
             self._watcher.look()
             if self._prometheus is not None:
                 self._prometheus.look()
+            self._guards = GuardWatcher(self._ctx)
 
     def baseline(self) -> None:
         with self._act(Act.BASELINE):
-            for actor in (self._watcher, self._prometheus, self._load, self._canaries):
+            for actor in (self._guards, self._watcher, self._prometheus, self._load, self._canaries):
                 if actor is not None:
                     self._started.append(actor)
                     actor.start()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import sqlite3
 import time
 import uuid
@@ -36,8 +37,13 @@ CREATE TABLE IF NOT EXISTS entries (
     created_at REAL NOT NULL,
     updated_at REAL NOT NULL,
     expires_at REAL
+);
+CREATE TABLE IF NOT EXISTS notes (
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
 )
 """
+_RUNNER = "runner"
 
 
 class EntryState(StrEnum):
@@ -87,7 +93,7 @@ class Ledger:
             self._db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(_SCHEMA)
+            self._db.executescript(_SCHEMA)
             self._add_missing_columns()
 
     def _add_missing_columns(self) -> None:
@@ -141,6 +147,30 @@ class Ledger:
             rows = self._db.execute("SELECT * FROM entries ORDER BY sequence").fetchall()
         found = [_entry(row) for row in rows]
         return [e for e in found if (e.open or not only_open) and (drill is None or e.drill == drill)]
+
+    @property
+    def runner(self) -> str:
+        """Who runs drills from this ledger: the same in every process, another one where the file was copied to."""
+        place = f"{socket.gethostname()}:{self.path.resolve()}"
+        found, _, made_at = (self.note(_RUNNER) or "").partition(" ")
+        if made_at != place:
+            found = uuid.uuid4().hex
+            self.set_note(_RUNNER, f"{found} {place}")
+        return found
+
+    def note(self, name: str) -> str | None:
+        """What was noted under a name; None when nothing is."""
+        with self._errors("read"):
+            row = self._db.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row["value"])
+
+    def set_note(self, name: str, value: str | None) -> None:
+        """Note something for the next process, or forget it; synced to disk when it returns."""
+        with self._errors("write"):
+            if value is None:
+                self._db.execute("DELETE FROM notes WHERE name = ?", (name,))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
 
     @contextmanager
     def lock(self, owner: str) -> Iterator[None]:

@@ -20,11 +20,9 @@ from tocsin.model.events import (
     FaultStage,
     LoadSecond,
 )
-from tocsin.model.experiment import QuietAlarm
+from tocsin.model.experiment import NOTIFY_GRACE_S
 from tocsin.model.system import AlarmState
 
-_NOTIFY_GRACE_S = 120.0
-"""Production seconds after an alarm's deadline in which its notification may still arrive."""
 _STAY_CLEAR_S = 60.0
 """Production seconds for which everything stays as before at the end: one more evaluation of every alarm."""
 _GOOD_SECONDS = 3
@@ -126,7 +124,7 @@ class LiveView:
             passed = self._ctx.now() - self.accepted_at
             return (
                 self._production_passed(passed, self._ctx.experiment.extension.fault_for or 0.0)
-                and all(self._production_passed(passed, window) for window in self._silences())
+                and all(self._production_passed(passed, window) for window in self._expect.silences)
                 and all(self._alarm_done(m.alarm, m.within, passed) for m in self._expect.must_alarms)
                 and all(
                     m.canary in self._canary_failed or self._production_passed(passed, m.within)
@@ -136,21 +134,13 @@ class LiveView:
 
     def longest_fault(self) -> float:
         """Wall seconds that the fault act may wait for its bells, from the last injection on."""
-        alarms = (m.within + _NOTIFY_GRACE_S for m in self._expect.must_alarms)
-        canaries = (m.within for m in self._expect.must_canaries)
-        least = self._ctx.experiment.extension.fault_for or 0.0
-        return self._ctx.wall(max([least, *self._silences(), *alarms, *canaries])) + _SLACK_WALL_S
-
-    def _silences(self) -> list[float]:
-        """How long each alarm that must stay silent is watched."""
-        blind = [QuietAlarm(alarm=entry.alarm) for entry in self._expect.blind]
-        return [self._expect.quiet_window(entry) for entry in (*self._expect.quiet, *blind)]
+        return self._ctx.wall(self._ctx.experiment.extension.longest_hold_s) + _SLACK_WALL_S
 
     def _alarm_done(self, alarm: str, within: float, passed_wall: float) -> bool:
         told = alarm in self._notified or not self._ctx.system.can_tell(alarm)
         if alarm in self._rang and told:
             return True
-        grace = _NOTIFY_GRACE_S if alarm in self._rang else 0.0
+        grace = NOTIFY_GRACE_S if alarm in self._rang else 0.0
         return self._production_passed(passed_wall, within + grace)
 
     def _production_passed(self, wall_s: float, production_s: float) -> bool:

@@ -17,6 +17,7 @@ from tocsin.errors import InvalidInput
 from tocsin.faults import deadman
 from tocsin.faults.base import AnyFault, Aws, Fault
 from tocsin.faults.registry import FAULTS
+from tocsin.guards import base as guards
 from tocsin.history import read_history
 from tocsin.iam import ANY, Arns, Grant
 from tocsin.loader import find_experiments
@@ -32,8 +33,9 @@ _SYSTEM_GRANTS = (
     alarms.grants,
     alarm_evidence.grants,
     work.grants,
+    guards.grants,
 )
-"""What each part that looks at a system declares."""
+"""What each part that looks at a system, or guards it, declares."""
 _ACTIVITY_GRANTS = {"tocsin.probes": probes.GRANTS, "tocsin.procedures": procedures.GRANTS}
 _PARTS = ("steady-state-hypothesis", "method", "rollbacks")
 _OBSERVE = "Observe"

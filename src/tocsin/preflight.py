@@ -1,8 +1,7 @@
-"""The guards of a drill. Nothing is touched; a guard that cannot be evaluated stops the drill."""
+"""The guards of the preflight act. Nothing is touched; a guard that cannot be evaluated stops the drill."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 
 from tocsin.actors.canary import CanaryActor, canary_period_s
@@ -13,12 +12,13 @@ from tocsin.alarms.queues import redrive_times
 from tocsin.alarms.states import read_states
 from tocsin.canary import load_canaries
 from tocsin.context import RunContext
-from tocsin.errors import Refused, TocsinError
+from tocsin.errors import Refused
+from tocsin.guards.base import Guard, ask
+from tocsin.guards.stopping import StopConditions, check_planned_duration
 from tocsin.ledger import Ledger
 from tocsin.model.duration import format_duration
-from tocsin.model.events import Act, AlarmForecast, GuardChecked
+from tocsin.model.events import Act, AlarmForecast
 from tocsin.openapi import OpenApiDocument
-from tocsin.target import aws_errors
 
 _SETTLE_PRODUCTION_S = 180.0
 """A new alarm starts in INSUFFICIENT_DATA; this long it may take to its first evaluations."""
@@ -30,40 +30,21 @@ def run_preflight(ctx: RunContext, ledger: Ledger, injector: Injector, canaries:
     Raises:
         Refused: the first guard that says no, or that cannot be evaluated; or the end was asked for.
     """
-    guards: list[tuple[str, Callable[[], str]]] = [
-        ("identity", lambda: _identity(ctx)),
+    guards: list[Guard] = [
         ("residue", lambda: _no_residue(ctx, ledger)),
+        ("max-duration", lambda: _short_enough(ctx, injector)),
         ("alarms", lambda: _alarms_ready(ctx)),
         ("feasible", lambda: _alarms_can_ring(ctx)),
         ("steady-state", lambda: _steady(injector)),
     ]
     if canaries is not None:
         guards.append(("canaries", lambda: _canaries_pass(canaries)))
-    for name, guard in guards:
+    # Last, because it must hold at the very moment at which the drill begins.
+    conditions = StopConditions.of(ctx.target, ctx.system, ctx.experiment.extension)
+    guards.append(("stop-conditions", conditions.check))
+    for guard in guards:
         ctx.stop.wait(0)
-        _ask(ctx, name, guard)
-
-
-def _ask(ctx: RunContext, name: str, guard: Callable[[], str]) -> None:
-    try:
-        detail = guard()
-    except TocsinError as error:
-        if error is ctx.stop.reason:
-            raise
-        ctx.history.record(GuardChecked(at=ctx.now(), guard=name, ok=False, detail=str(error)))
-        raise Refused(name, f"{error} Nothing was injected.") from error
-    ctx.history.record(GuardChecked(at=ctx.now(), guard=name, ok=True, detail=detail))
-
-
-def _identity(ctx: RunContext) -> str:
-    with aws_errors("asking who we are"):
-        account = ctx.target.client("sts").get_caller_identity()["Account"]
-    if account != ctx.target.account:
-        raise Refused(
-            "identity",
-            f"expected account {ctx.target.account} of target '{ctx.target.name}', found credentials of {account}.",
-        )
-    return f"account {account} in {ctx.target.region}"
+        ask(guard, ctx.history.record)
 
 
 def _no_residue(ctx: RunContext, ledger: Ledger) -> str:
@@ -72,6 +53,11 @@ def _no_residue(ctx: RunContext, ledger: Ledger) -> str:
         names = ", ".join(f"{entry.fault} on {entry.resource}" for entry in left)
         raise Refused("residue", f"expected no fault left from earlier runs, found {names}. Call `tocsin recover`.")
     return "no fault is left from earlier runs"
+
+
+def _short_enough(ctx: RunContext, injector: Injector) -> str:
+    longest_s = ctx.experiment.extension.longest_hold_s + injector.pauses_wall_s * ctx.scale
+    return check_planned_duration(ctx.target, longest_s)
 
 
 def _alarms_ready(ctx: RunContext) -> str:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tocsin.faults.lifecycle import recover
+from tocsin.errors import ResidueLeft, TargetError, Unavailable
+from tocsin.faults.lifecycle import RETRY_AFTER_S, recover
 from tocsin.faults.registry import FAULTS
+from tocsin.guards.admission import check_identity
+from tocsin.guards.lock import AccountLock, forget_lock, region_left_locked
 from tocsin.ledger import Entry, EntryState, Ledger
 from tocsin.project import ledger_path
-from tocsin.targets import SANDBOX, check_target_name, load_target
+from tocsin.target import Target
+from tocsin.targets import SANDBOX, check_target_name, load_target, sandbox_state_file
 
 if TYPE_CHECKING:
     from tocsin.sandbox.control import SandboxState
+
+_OWNER = "tocsin recover"
+_LONGEST_WALL_S = 1800.0
+"""After this time others may take over the lock of a recovery."""
 
 
 def recover_target(root: Path, name: str) -> Iterator[str]:
@@ -22,20 +32,69 @@ def recover_target(root: Path, name: str) -> Iterator[str]:
 
     Raises:
         InvalidInput: no such target.
-        Refused: a run is using the target right now.
+        Refused: a run is using the target right now, here or elsewhere, or the credentials are of another account.
         ResidueLeft: something could not be undone.
     """
     check_target_name(root, name)
     ledger = Ledger(ledger_path(root, name), name)
     try:
-        if not ledger.entries(only_open=True):
+        locked_in = _region_left_locked(root, name, ledger)
+        if locked_in is None and not ledger.entries(only_open=True):
             yield f"nothing to recover on target '{name}'"
             return
-        with ledger.lock("tocsin recover"):
-            for entry in recover(load_target(root, name), ledger):
-                yield f"undone and verified: {entry.fault} on {entry.resource}"
+        with ledger.lock(_OWNER):
+            target = load_target(root, name)
+            _know_the_account(target)
+            with _account_lock(replace(target, region=locked_in or target.region), ledger):
+                for entry in recover(target, ledger):
+                    yield f"undone and verified: {entry.fault} on {entry.resource}"
+            if locked_in is not None:
+                yield "the lock that a dead run left in the account is gone"
     finally:
         ledger.close()
+
+
+def _region_left_locked(root: Path, name: str, ledger: Ledger) -> str | None:
+    """Where a dead run may have left its lock; a sandbox that does not run has taken it along."""
+    gone = name == SANDBOX and not sandbox_state_file(root).exists()
+    return None if gone else region_left_locked(ledger)
+
+
+def _know_the_account(target: Target) -> None:
+    """Nothing is undone in another account.
+
+    Raises:
+        Refused: the credentials are of another account.
+        ResidueLeft: the account could not be asked, also after two minutes of attempts.
+    """
+    for pause in RETRY_AFTER_S:
+        try:
+            check_identity(target)
+        except Unavailable:
+            target.renew()
+            time.sleep(pause / target.scale)
+        else:
+            return
+    try:
+        check_identity(target)
+    except TargetError as error:
+        raise ResidueLeft(f"{error}. Nothing could be undone; call `tocsin recover` again.") from error
+
+
+@contextmanager
+def _account_lock(target: Target, ledger: Ledger) -> Iterator[None]:
+    """Nobody else breaks what is being mended. A lock that cannot be asked for keeps nothing from being mended.
+
+    Raises:
+        Refused: another runner holds it.
+    """
+    lock = AccountLock(target, ledger, _OWNER, _LONGEST_WALL_S)
+    with suppress(TargetError):
+        lock.take()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def start_sandbox(
@@ -55,7 +114,7 @@ def start_sandbox(
 
 
 def close_entries_of_a_gone_sandbox(root: Path) -> int:
-    """What was broken in a sandbox that does not run any more is gone with it.
+    """What was broken, or locked, in a sandbox that does not run any more is gone with it.
 
     Returns:
         How many open entries were closed.
@@ -65,6 +124,7 @@ def close_entries_of_a_gone_sandbox(root: Path) -> int:
         left = ledger.entries(only_open=True)
         for entry in left:
             ledger.advance(entry.id, EntryState.VERIFIED, "gone with the sandbox that it was in")
+        forget_lock(ledger)
     finally:
         ledger.close()
     return len(left)

@@ -29,11 +29,15 @@ from tocsin.errors import (
     TocsinError,
     worst_exit,
 )
+from tocsin.guards.admission import Admission
+from tocsin.guards.base import ask, ask_all
+from tocsin.guards.kill_switch import KillSwitch
+from tocsin.guards.lock import AccountLock
 from tocsin.history import History, read_history
 from tocsin.iam import CallLog
 from tocsin.ledger import Ledger
 from tocsin.loader import find_experiments
-from tocsin.model.events import ApiCalls, DrillEnded, DrillStarted, Event, Stopped
+from tocsin.model.events import ApiCalls, DrillEnded, DrillStarted, Event, GuardChecked, Stopped
 from tocsin.model.system import System
 from tocsin.model.verdict import RunVerdict, Verdict, merge
 from tocsin.project import ledger_path, runs_directory
@@ -45,6 +49,9 @@ from tocsin.targets import SANDBOX, check_target_name, in_region, load_target
 from tocsin.validation import Plan, Planner
 
 HISTORY = "history.jsonl"
+_SPARE_PRODUCTION_S = 3600.0
+_SPARE_WALL_S = 600.0
+"""Beside its deadlines a drill injects, undoes, counts work and runs the contract."""
 Listener = Callable[[Event], None]
 
 
@@ -65,6 +72,7 @@ class RunOptions:
     out: Path | None = None
     seed: int | None = None
     time_scale: float = 60.0
+    yes_production: str | None = None
     listener: Listener = _silent
     note: Callable[[str], None] = _no_note
     stop: StopRequest = field(default_factory=StopRequest)
@@ -178,12 +186,13 @@ def _run_one(plan: Plan, target: Target, options: RunOptions, out: Path) -> tupl
 def _drill(
     plan: Plan, target: Target, options: RunOptions, directory: Path, history: History, drill: str, seed: int
 ) -> None:
-    experiment = plan.loaded.experiment
+    experiment, began = plan.loaded.experiment, time.time()
+    asked: list[GuardChecked] = []
 
     def started(system: System) -> None:
         history.record(
             DrillStarted(
-                at=time.time(),
+                at=began,
                 drill=drill,
                 experiment=experiment,
                 system=system,
@@ -197,37 +206,84 @@ def _drill(
                 command=_command(experiment.path, options, seed),
             )
         )
+        for guard in asked:
+            history.record(guard)
 
-    try:
-        system = resolve_system(plan.system, target)
-        base_url = resolve_base_url(system.endpoint, target)
-        ledger = Ledger(ledger_path(options.root, target.name), target.name)
-    except TocsinError as error:
-        started(plan.system)
-        _stopped(history, error)
-        return
-    started(system)
-    ctx = RunContext(
-        drill=drill,
-        root=options.root,
-        directory=directory,
-        experiment=experiment,
-        system=system,
-        target=target,
-        history=history,
-        base_url=base_url,
-        seed=seed,
-        stop=options.stop,
-    )
-    try:
-        with ledger.lock(drill):
+    with ExitStack() as held:
+        try:
+            ledger = Ledger(ledger_path(options.root, target.name), target.name)
+            held.callback(ledger.close)
+            held.enter_context(ledger.lock(drill))
+            ask_all(_admission(plan, target, options).guards(), asked.append)
+            held.enter_context(_account_lock(plan, target, options, ledger, drill, asked, history))
+            system = resolve_system(plan.system, target)
+            base_url = resolve_base_url(system.endpoint, target)
+        except TocsinError as error:
+            started(plan.system)
+            _stopped(history, error)
+            return
+        started(system)
+        ctx = RunContext(
+            drill=drill,
+            root=options.root,
+            directory=directory,
+            experiment=experiment,
+            system=system,
+            target=target,
+            history=history,
+            base_url=base_url,
+            seed=seed,
+            stop=options.stop,
+        )
+        try:
             run_drill(ctx, plan.loaded.raw, ledger)
-    except HistoryError as error:
-        raise _louder(error, ledger, drill) from error
-    except TocsinError as error:
-        _stopped(history, error)
+        except HistoryError as error:
+            raise _louder(error, ledger, drill) from error
+        except TocsinError as error:
+            _stopped(history, error)
+
+
+def _admission(plan: Plan, target: Target, options: RunOptions) -> Admission:
+    return Admission(
+        target=target,
+        system=plan.system.system,
+        longest_s=plan.loaded.experiment.extension.longest_hold_s,
+        consent=options.yes_production,
+        kill_switch=KillSwitch(options.root, target),
+    )
+
+
+@contextmanager
+def _account_lock(
+    plan: Plan,
+    target: Target,
+    options: RunOptions,
+    ledger: Ledger,
+    drill: str,
+    asked: list[GuardChecked],
+    history: History,
+) -> Iterator[None]:
+    """Hold the lock in the account; how it was given back is told, and changes no verdict.
+
+    Raises:
+        Refused: somebody else holds it, or the account did not say.
+    """
+    lock = AccountLock(target, ledger, drill, _drill_wall_s(plan, target), options.stop.wait)
+    ask(("lock", lock.take), asked.append)
+    try:
+        yield
     finally:
-        ledger.close()
+        told = lock.release()
+        with suppress(HistoryError):
+            history.record(GuardChecked(at=time.time(), guard="lock", ok=True, detail=told))
+
+
+def _drill_wall_s(plan: Plan, target: Target) -> float:
+    """Wall seconds after which a drill is certainly over: all its deadlines, and more than enough beside."""
+    extension = plan.loaded.experiment.extension
+    fault = max(extension.longest_hold_s, target.rules.max_duration or 0.0)
+    recovery = max([extension.expect.recovery.within, *(must.clears_within for must in extension.expect.must_alarms)])
+    return (extension.baseline + fault + 2 * recovery + _SPARE_PRODUCTION_S) / target.scale + _SPARE_WALL_S
 
 
 def _louder(error: HistoryError, ledger: Ledger, drill: str) -> TocsinError:

@@ -10,6 +10,7 @@ from tocsin.actors.canary import CanaryActor
 from tocsin.actors.contract import THOROUGH, ContractActor
 from tocsin.alarms.states import read_states
 from tocsin.context import RunContext
+from tocsin.guards.admission import check_identity
 from tocsin.history import History
 from tocsin.loader import load_system
 from tocsin.model.events import Act, ContractRan
@@ -46,12 +47,14 @@ def undisturbed(name: str, options: RunOptions) -> Iterator[RunContext]:
 
     Raises:
         InvalidInput: no such system.
+        Refused: the credentials are of another account.
         TargetError: the target does not answer.
     """
     system = load_system(options.root, name)
     directory = new_directory(options)
     with signals_to(options.stop), running_target({name}, options) as target:
         target = in_region(target, system)
+        check_identity(target)
         resolved = resolve_system(system, target)
         history = History(directory / HISTORY)
         try:

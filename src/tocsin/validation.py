@@ -52,6 +52,7 @@ class Planner:
                 raise
             raise document.invalid(str(error).split(": ", 1)[-1], (*at, "system")) from None
         _check_names(loaded, described, at)
+        _check_stop_conditions(loaded, described.system, at)
         _check_degraded(loaded, described, at)
         for part in ("steady-state-hypothesis", "method", "rollbacks"):
             for location, activity in _activities(document.data, part):
@@ -111,6 +112,16 @@ def _check_names(loaded: LoadedExperiment, described: _Described, at: Location) 
     for index, rule in enumerate(expect.conserved):
         if rule not in system.conservation:
             _unknown(document, "conservation rule", rule, system.conservation, (*at, "expect", "conserved", index))
+
+
+def _check_stop_conditions(loaded: LoadedExperiment, system: System, at: Location) -> None:
+    extension, document = loaded.experiment.extension, loaded.document
+    for index, name in enumerate(extension.stop_conditions):
+        if name not in system.cloudwatch_alarms:
+            _unknown(document, "CloudWatch alarm", name, system.cloudwatch_alarms, (*at, "stop_conditions", index))
+        if name in extension.expect.under_test:
+            complaint = f"expected a stop condition other than what the drill is about, found '{name}' in `expect` too"
+            raise document.invalid(complaint, (*at, "stop_conditions", index))
 
 
 def _check_degraded(loaded: LoadedExperiment, described: _Described, at: Location) -> None:

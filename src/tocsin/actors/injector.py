@@ -58,6 +58,11 @@ class Injector:
         self._ctx.history.record(HypothesisChecked(at=self._ctx.now(), act=act, met=met, probes=probes))
         return met
 
+    @property
+    def pauses_wall_s(self) -> float:
+        """Wall seconds that the method pauses in all."""
+        return pauses(self._raw)
+
     def run_method(self) -> bool:
         """Run the method; ends after the first activity that fails, or when the end is asked for."""
         return self._run_all("method", Act.FAULT, self._journal["run"], stop_at_failure=True)
@@ -109,6 +114,12 @@ def _references(raw: Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         clear_cache()
+
+
+def pauses(raw: Mapping[str, Any]) -> float:
+    """Wall seconds of Chaos Toolkit's pauses before and after the activities of the method."""
+    found = (activity.get("pauses") or {} for activity in raw.get("method") or [])
+    return sum(float(p[when]) for p in found for when in ("before", "after") if isinstance(p.get(when), int | float))
 
 
 def quiet_chaos_toolkit() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tocsin.iam import Grant
@@ -52,14 +52,26 @@ def describe_alarms(alarms: Iterable[CloudWatchAlarm], target: Target) -> dict[s
     Raises:
         TargetError: CloudWatch did not answer.
     """
-    names = [alarm.cloudwatch.alarm_name for alarm in alarms]
+    return _describe([alarm.cloudwatch.alarm_name for alarm in alarms], target)
+
+
+def alarm_states(names: Iterable[str], target: Target) -> dict[str, str]:
+    """The state of those of the alarms that exist in the target, by AlarmName.
+
+    Raises:
+        TargetError: CloudWatch did not answer.
+    """
+    return {name: str(alarm["StateValue"]) for name, alarm in _describe(list(names), target).items()}
+
+
+def _describe(names: Sequence[str], target: Target) -> dict[str, dict[str, Any]]:
     if not names:
         return {}
     with aws_errors("describing alarms"):
         pages = target.client("cloudwatch").get_paginator("describe_alarms")
         found = [
             alarm
-            for page in pages.paginate(AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"])
+            for page in pages.paginate(AlarmNames=list(names), AlarmTypes=["MetricAlarm", "CompositeAlarm"])
             for alarm in (*page.get("MetricAlarms", []), *page.get("CompositeAlarms", []))
         ]
     return {alarm["AlarmName"]: alarm for alarm in found}

@@ -18,7 +18,7 @@ from tocsin.target import Target
 _POLL_WALL_S = 0.1
 _UNDO_WALL_S = 20.0
 """Longest wall time to wait for an undo to be seen on a fast clock; on a real account `effect_within_s` rules."""
-_RETRY_AFTER_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+RETRY_AFTER_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Production seconds between the attempts of an undo, two minutes in all; botocore's own retries come on top.
 https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
 """
@@ -168,7 +168,7 @@ class FaultLifecycle:
 
     def _pauses(self) -> Iterator[float]:
         """Wall seconds before each further attempt."""
-        return iter(max(_RETRY_WALL_S, seconds / self.target.scale) for seconds in _RETRY_AFTER_S)
+        return iter(max(_RETRY_WALL_S, seconds / self.target.scale) for seconds in RETRY_AFTER_S)
 
     def _undo_failed(self, entry: Entry, why: str) -> bool:
         self._advance(entry, entry.state, f"undo failed: {why}")

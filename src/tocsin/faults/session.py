@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tocsin.faults.base import AnyFault, Aws
 from tocsin.faults.lifecycle import FaultLifecycle
+from tocsin.guards.admission import check_identity, check_production
+from tocsin.guards.changes import ChangeGuards
+from tocsin.guards.kill_switch import KillSwitch
 from tocsin.ledger import Ledger
 from tocsin.project import find_root, ledger_path
 from tocsin.target import Target
@@ -33,7 +37,19 @@ def faults_of(configuration: Mapping[str, Any] | None) -> FaultLifecycle:
     ledger = Ledger(ledger_path(root, target.name), target.name)
     # What can end by itself does so an hour after its injection: no drill says when.
     # One `chaos run` is one process: its rollbacks undo what its method injected, and nothing else.
-    return FaultLifecycle(target=target, ledger=ledger, drill=f"chaos-run-{os.getpid()}")
+    return FaultLifecycle(target=target, ledger=ledger, drill=f"chaos-run-{os.getpid()}", permit=_guarded(root, target))
+
+
+def _guarded(root: Path, target: Target) -> Callable[[AnyFault, Aws], None]:
+    """The guards that can be asked where no drill keeps them: identity and consent, and those of each change."""
+    changes = ChangeGuards(target, KillSwitch(root, target), lambda event: None)
+
+    def permit(fault: AnyFault, aws: Aws) -> None:
+        check_identity(target)
+        check_production(target, os.environ.get("TOCSIN_YES_PRODUCTION"))
+        changes.permit(fault.resource, lambda: fault.arns(aws))
+
+    return permit
 
 
 def target_of(configuration: Mapping[str, Any] | None) -> Target:

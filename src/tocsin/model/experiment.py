@@ -11,6 +11,8 @@ from pydantic_core import CoreSchema
 from tocsin.model.base import Model
 from tocsin.model.duration import Duration, Share
 
+NOTIFY_GRACE_S = 120.0
+"""Production seconds after an alarm's deadline in which its notification may still arrive."""
 DEFAULT_WINDOW_S = 600.0
 """How long a quiet alarm is watched when no `must` alarm sets a longer window: two 5-minute periods."""
 
@@ -119,6 +121,17 @@ class Expect(Model):
         quiet = (entry.alarm for entry in self.quiet)
         return (*must, *quiet, *(entry.alarm for entry in self.blind))
 
+    @property
+    def under_test(self) -> tuple[str, ...]:
+        """The alarms whose ringing, or blindness, the drill is about: none of them may be a stop condition."""
+        return (*(entry.alarm for entry in self.must_alarms), *(entry.alarm for entry in self.blind))
+
+    @property
+    def silences(self) -> tuple[float, ...]:
+        """How long each alarm that must stay silent is watched, in production seconds from the injection."""
+        blind = (QuietAlarm(alarm=entry.alarm) for entry in self.blind)
+        return tuple(self.quiet_window(entry) for entry in (*self.quiet, *blind))
+
     def quiet_window(self, entry: QuietAlarm) -> float:
         """Production seconds from the injection for which `entry` is watched."""
         if entry.window is not None:
@@ -136,7 +149,17 @@ class Extension(Model):
     fault_for: Duration | None = Field(
         default=None, description="shortest time the fault stays in place, beyond what the expectations need"
     )
+    stop_conditions: tuple[str, ...] = Field(
+        default=(), description="alarms of the system file that end the drill when they ring: worse than what it tests"
+    )
     expect: Expect
+
+    @property
+    def longest_hold_s(self) -> float:
+        """Production seconds after the last injection for which the fault may be held, by the drill's own deadlines."""
+        alarms = (entry.within + NOTIFY_GRACE_S for entry in self.expect.must_alarms)
+        canaries = (entry.within for entry in self.expect.must_canaries)
+        return max([self.fault_for or 0.0, *self.expect.silences, *alarms, *canaries])
 
 
 class Activity(Model):

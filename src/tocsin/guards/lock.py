@@ -1,0 +1,220 @@
+"""One runner a target, also when the runners do not know of each other: a lock in the account.
+
+An SSM parameter, put without overwriting, so that of two runners one is told that it exists already. Its value says
+whose it is and until when. It ends when its drill does; what a dead runner left is taken over, by the same ledger at
+once (the lock beside the ledger proves that the process is gone), by others after it has expired.
+
+Taking over is a compare-and-swap. PutParameter numbers the versions of a parameter: whoever wrote the one right after
+the expired was first. Everybody else puts that one back.
+https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from botocore.exceptions import ClientError
+from pydantic import ValidationError
+
+from tocsin.errors import NotFound, Refused, TargetError, TocsinError
+from tocsin.guards.base import PARAMETERS
+from tocsin.ledger import Ledger
+from tocsin.model.base import Model
+from tocsin.target import Target, aws_errors
+
+PARAMETER = f"{PARAMETERS}lock"
+_GUARD = "lock"
+_HELD, _RELEASED = "account_lock", "account_lock_released"
+"""Notes in the ledger: the region in which a lock is (about to be) held, and when the last one was deleted."""
+_ATTEMPTS = 5
+_NEW_NAME_AFTER_S = 30.0
+"""https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_DeleteParameter.html
+"After deleting a parameter, wait for at least 30 seconds to create a parameter with the same name."
+"""
+
+
+class Holder(Model):
+    """Who holds the lock: the value of the parameter."""
+
+    owner: str
+    runner: str
+    host: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class _Seen:
+    text: str
+    version: int
+
+    @cached_property
+    def holder(self) -> Holder | None:
+        try:
+            return Holder.model_validate_json(self.text)
+        except ValidationError:
+            return None
+
+
+class AccountLock:
+    """The lock of one target's account and region, for one owner. Needs the lock beside the ledger to be held."""
+
+    def __init__(
+        self, target: Target, ledger: Ledger, owner: str, for_s: float, wait: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            target: its account and region are locked.
+            ledger: what tells this runner from others.
+            owner: the drill, or the command.
+            for_s: wall seconds after which others may take it over.
+            wait: sleeps wall seconds; may raise Refused.
+        """
+        self._target = target
+        self._ledger = ledger
+        self._wait = wait
+        ends = datetime.fromtimestamp(round(time.time() + for_s), UTC)
+        holder = Holder(owner=owner, runner=ledger.runner, host=socket.gethostname(), expires_at=ends)
+        self._value = holder.model_dump_json()
+        self._until = f"{ends:%Y-%m-%d %H:%M:%S} UTC"
+
+    def take(self) -> str:
+        """Take the lock, or take it over.
+
+        Raises:
+            Refused: somebody else holds it.
+            TargetError: the account did not say.
+            LedgerError: it cannot be noted that it is about to be held; nothing was asked.
+        """
+        self._wait_for_the_name()
+        # Noted before it is held: `tocsin recover` then knows that a dead run may have left it.
+        self._ledger.set_note(_HELD, self._target.region)
+        try:
+            return self._take()
+        except Refused:
+            self._ledger.set_note(_HELD, None)
+            raise
+
+    def release(self) -> str:
+        """Give it back, if it is still ours. Raises nothing: what is left ends by itself.
+
+        Returns:
+            What became of it.
+        """
+        try:
+            seen = self._read()
+            ours = seen is not None and seen.text == self._value
+            if ours:
+                self._delete()
+                self._ledger.set_note(_RELEASED, f"{time.time():.3f}")
+            self._ledger.set_note(_HELD, None)
+        except TocsinError as error:
+            return f"{PARAMETER} could not be released ({error}); it ends at {self._until} by itself"
+        return f"{PARAMETER} released" if ours else f"{PARAMETER} was not ours any more, and was left alone"
+
+    def _wait_for_the_name(self) -> None:
+        released = self._ledger.note(_RELEASED)
+        if released is not None and self._target.endpoint_url is None:
+            self._wait(max(0.0, float(released) + _NEW_NAME_AFTER_S - time.time()))
+
+    def _take(self) -> str:
+        for _ in range(_ATTEMPTS):
+            if self._put_new():
+                return f"{PARAMETER} is ours until {self._until}"
+            seen = self._read()
+            if seen is not None:
+                self._check_takeover(seen)
+                self._take_over(seen)
+                return f"{PARAMETER} taken over from a runner that is gone, ours until {self._until}"
+            # Released between the two calls: once more.
+        raise TargetError(f"expected to put or to read {PARAMETER}, found neither in {_ATTEMPTS} attempts")
+
+    def _check_takeover(self, seen: _Seen) -> None:
+        holder = seen.holder
+        if holder is None:
+            raise Refused(
+                _GUARD,
+                f"expected {PARAMETER} to be a lock of Tocsin, found {seen.text[:200]!r}. Whoever put it there keeps "
+                f"drills away; when they agree: aws ssm delete-parameter --name {PARAMETER}",
+            )
+        if holder.runner != self._ledger.runner and holder.expires_at > datetime.now(UTC):
+            raise self._taken(holder)
+
+    def _take_over(self, seen: _Seen) -> None:
+        version = self._overwrite(self._value)
+        if version == 1:
+            return  # it was deleted meanwhile: ours is a new one
+        found_expired = self._at_version(seen.version)
+        same = found_expired is not None and found_expired.text == seen.text
+        if same and version == seen.version + 1:
+            return
+        # All who were late put back the same one: the first after the expired, or the first of a new parameter.
+        winner = self._at_version(seen.version + 1 if same else 1)
+        if winner is None:
+            raise TargetError(f"expected to find who took {PARAMETER} first, found no such version")
+        self._overwrite(winner.text)
+        raise self._taken(winner.holder)
+
+    def _taken(self, holder: Holder | None) -> Refused:
+        found = "another runner, which was first" if holder is None else f"{holder.owner} on {holder.host}"
+        until = "" if holder is None else f" It holds it until {holder.expires_at:%Y-%m-%d %H:%M:%S} UTC at most."
+        return Refused(
+            _GUARD,
+            f"expected target '{self._target.name}' to be free, found it in use by {found}.{until} Wait for that run "
+            f"to end. If it is dead for sure: aws ssm delete-parameter --name {PARAMETER}",
+        )
+
+    # --- what is asked of the account -----------------------------------------------------------------------
+
+    def _put_new(self) -> bool:
+        with aws_errors(f"putting {PARAMETER}"):
+            try:
+                self._ssm.put_parameter(Name=PARAMETER, Type="String", Value=self._value, Overwrite=False)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") == "ParameterAlreadyExists":
+                    return False
+                raise
+        return True
+
+    def _overwrite(self, value: str) -> int:
+        with aws_errors(f"overwriting {PARAMETER}"):
+            return int(self._ssm.put_parameter(Name=PARAMETER, Type="String", Value=value, Overwrite=True)["Version"])
+
+    def _read(self) -> _Seen | None:
+        return self._get(PARAMETER)
+
+    def _at_version(self, version: int) -> _Seen | None:
+        return self._get(f"{PARAMETER}:{version}")
+
+    def _get(self, name: str) -> _Seen | None:
+        try:
+            with aws_errors(f"reading {name}"):
+                found = self._ssm.get_parameter(Name=name)["Parameter"]
+        except NotFound:
+            return None
+        return _Seen(str(found["Value"]), int(found["Version"]))
+
+    def _delete(self) -> None:
+        with aws_errors(f"deleting {PARAMETER}"):
+            self._ssm.delete_parameter(Name=PARAMETER)
+
+    @property
+    def _ssm(self) -> Any:
+        return self._target.client("ssm")
+
+
+def region_left_locked(ledger: Ledger) -> str | None:
+    """The region in which a run that died may have left the lock; None when none did."""
+    return ledger.note(_HELD)
+
+
+def forget_lock(ledger: Ledger) -> None:
+    """The account that was locked is gone: a sandbox that was stopped."""
+    ledger.set_note(_HELD, None)
+    ledger.set_note(_RELEASED, None)
