@@ -57,4 +57,8 @@ def grants(system: Any, arns: Arns) -> Iterable[Grant]:
         sid="Guards", actions=("ssm:GetParameter", "ssm:PutParameter", "ssm:DeleteParameter"), resources=(parameter,)
     )
     yield Grant(sid="GuardTags", actions=("tag:GetResources",))
-    yield Grant(sid="GuardTags", actions=("iam:ListRoleTags",), resources=(arns.global_("iam", "role/*"),))
+
+
+def role_tags_grant(arns: Arns) -> Grant:
+    """What the guard `opt-in` needs for a fault that changes a role."""
+    return Grant(sid="GuardTags", actions=("iam:ListRoleTags",), resources=(arns.global_("iam", "role/*"),))
