@@ -123,6 +123,15 @@ def test_what_no_policy_allows_is_denied(enforced: Checkout) -> None:
         fault.observe(Aws(as_user(enforced), entry=""), None)
 
 
+def test_a_service_of_the_sandboxs_own_asks_iam_too(enforced: Checkout) -> None:
+    scaling, action = as_user(enforced).client("application-autoscaling"), "application-autoscaling:*"
+    allow_drill_user(account(enforced), policy_text([]))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        scaling.describe_scalable_targets(ServiceNamespace="ecs")
+    allow_drill_user(account(enforced), policy_text([{"Effect": "Allow", "Action": action, "Resource": "*"}]))
+    assert scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"] == []
+
+
 def as_role(checkout: Checkout, name: str) -> Any:
     """An S3 client of whoever works under a role of our own, which may list every bucket."""
     root = account(checkout)

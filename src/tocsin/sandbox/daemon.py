@@ -133,6 +133,7 @@ class Daemon:
             aws=self._ministack.asgi,
             services=self._ministack.services(),
             own={"application-autoscaling": self._containers.autoscaling.call},
+            denied=self._ministack.denied,
             account=self._account,
             call_api=self._ministack.call_api,
             code=self._ministack.code,

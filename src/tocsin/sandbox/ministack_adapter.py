@@ -1099,6 +1099,20 @@ class Ministack:
 
         actions.extract_iam_action, actions.extract_resource_arn = action, resource
 
+    def denied(self, access_key_id: str, scope: Scope, action: str) -> str | None:
+        """Why IAM forbids an action of a service that ministack does not have; None when it is allowed.
+
+        Asked about no resource in particular: a policy that names one must name all of the service's.
+        """
+        if not self._app.AUTH:
+            return None
+        service, operation = action.split(":")
+        reading = operation.startswith(("Describe", "Get", "List"))
+        resource = "*" if reading else f"arn:aws:{service}:{scope[1]}:{scope[0]}:scalable-target/*"
+        with self.scope(scope):
+            found = self._modules["core.iam_evaluator"].enforce(access_key_id, action, service, scope[1], resource)
+        return None if found is None else f"User is not authorized to perform: {action} on resource: {resource}"
+
     def _named_resource(self, service: str, body: bytes, query: Any) -> str | None:
         """ARN of what a request names in a way that ministack answers with `*`."""
         parameter = self._modules["core.iam_actions"]._param

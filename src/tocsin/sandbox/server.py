@@ -61,6 +61,8 @@ class Gateway:
     """names of the services it has"""
     own: Mapping[str, OwnService]
     """services that it does not have, by the name that a request is signed for"""
+    denied: Callable[[str, tuple[str, str], str], str | None]
+    """(access key id, account and region, IAM action) -> why IAM forbids it, or None"""
     account: str
     """of a request whose access key is not an account id"""
     call_api: ApiCall
@@ -143,10 +145,10 @@ async def _route(gateway: Gateway, scope: Message, receive: Receive, send: Send)
 
 
 async def _serve_aws(gateway: Gateway, scope: Message, receive: Receive, send: Send) -> None:
-    account, region, service = _signed_for(scope)
+    key, region, service = _signed_for(scope)
     if service in gateway.own:
-        where = account if re.fullmatch(r"\d{12}", account) else gateway.account, region
-        await _serve_own(gateway.own[service], where, scope, receive, send)
+        where = key if re.fullmatch(r"\d{12}", key) else gateway.account, region
+        await _serve_own(gateway, service, (key, where), scope, receive, send)
     elif service and service not in gateway.services:
         # ministack would read the models of all services for this answer: five seconds and 400 MiB.
         await _refuse(service, scope, send)
@@ -175,11 +177,17 @@ def _signed_for(scope: Message) -> tuple[str, str, str]:
     return (match[1], match[2], match[3]) if match else ("", "", "")
 
 
-async def _serve_own(service: OwnService, where: tuple[str, str], scope: Message, receive: Receive, send: Send) -> None:
+async def _serve_own(
+    gateway: Gateway, service: str, caller: tuple[str, tuple[str, str]], scope: Message, receive: Receive, send: Send
+) -> None:
     operation = _header(scope, b"x-amz-target").rsplit(".", 1)[-1]
     headers = {"content-type": "application/x-amz-json-1.1"}
+    request = json.loads(await read_body(receive) or b"{}")
     try:
-        answer = service(where, operation, json.loads(await read_body(receive) or b"{}"))
+        refusal = gateway.denied(*caller, f"{service}:{operation}")
+        if refusal is not None:
+            raise ApiError("AccessDeniedException", refusal)
+        answer = gateway.own[service](caller[1], operation, request)
     except ApiError as error:
         headers["x-amzn-errortype"] = error.code
         body = {"__type": error.code, "message": str(error)}
