@@ -12,10 +12,12 @@ CHECK = """
 import importlib
 import tocsin.sandbox.ministack_adapter as adapter
 import tocsin.sandbox.ministack_containers as containers
+import tocsin.sandbox.ministack_elasticache as elasticache
 {bug}
 try:
     adapter.check_internals()
     adapter.check_internals(containers.RELIED_ON)
+    adapter.check_internals(elasticache.RELIED_ON)
 except adapter.SandboxError as error:
     print(error)
 """
@@ -44,6 +46,10 @@ def test_the_pinned_version_is_what_the_adapter_expects() -> None:
         (
             "del importlib.import_module('ministack.services.ecs')._recount_cluster",
             "services.ecs._recount_cluster is gone",
+        ),
+        (
+            "del importlib.import_module('ministack.services.elasticache')._rg_xml",
+            "services.elasticache._rg_xml is gone",
         ),
         ("adapter.VERSION = '0.0.1'", "expected ministack 0.0.1, found"),
     ],

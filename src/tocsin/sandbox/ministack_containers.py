@@ -7,27 +7,23 @@ of `EcsPlant`, targets and their health those of `AlbPlant`.
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from xml.sax.saxutils import escape
 
 from tocsin.sandbox.alb import AlbPlant, FixedResponse, LoadBalancer, TargetGroup, is_loopback
 from tocsin.sandbox.autoscaling import AutoScaling
 from tocsin.sandbox.ecs_api import EcsApi, Json, Request
 from tocsin.sandbox.ecs_plant import Address, ContainerDefinition, EcsPlant, TaskDefinition
+from tocsin.sandbox.loop import InLoop
 from tocsin.sandbox.metrics import MetricStore, Scope
 from tocsin.sandbox.ministack_adapter import Ministack, check_internals
 from tocsin.sandbox.server import ApiError
 from tocsin.sandbox.tasks import CannotStart, Images, LineSink
-
-T = TypeVar("T")
 
 RELIED_ON: Mapping[str, Mapping[str, str]] = {
     "core.responses": {"AccountRegionScopedDict": ""},
@@ -86,7 +82,6 @@ _HANDLERS = {
     "ListTasks": "_list_tasks",
 }
 _STOP_TIMEOUT_S = 30
-_ANSWER_WITHIN_S = 20.0
 
 
 class Containers:
@@ -95,8 +90,7 @@ class Containers:
     def __init__(self, ministack: Ministack, store: MetricStore, endpoint_url: str) -> None:
         self._ministack = ministack
         self._endpoint_url = endpoint_url
-        self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
+        self._in_loop = InLoop()
         modules = check_internals(RELIED_ON)
         self._ecs = modules["services.ecs"]
         self._elb = modules["services.alb"]
@@ -115,7 +109,7 @@ class Containers:
         """Begin to look after services."""
         self._tasks.start()
 
-    def publish(self, wall: float) -> None:
+    async def publish(self, wall: float) -> None:
         """Publish the gauges of the system minute that `wall` is in, and scale on what is known by now."""
         self._tasks.publish(wall)
         self._balancers.publish(wall)
@@ -154,21 +148,6 @@ class Containers:
             return status, {"Content-Type": "application/x-amz-json-1.1"}, json.dumps(answer).encode()
 
         return handle
-
-    def _in_loop(self, act: Callable[[], T]) -> T:
-        """ministack answers ECS in threads of its own; the plant lives in the event loop."""
-        if threading.get_ident() == self._loop_thread:
-            return act()
-        done: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def run() -> None:
-            try:
-                done.set_result(act())
-            except Exception as error:
-                done.set_exception(error)
-
-        self._loop.call_soon_threadsafe(run)
-        return done.result(_ANSWER_WITHIN_S)
 
     def _recount(self, name: str) -> None:
         cluster = self._ecs._clusters.get(name)

@@ -12,7 +12,7 @@ class Plant(Protocol):
     def start(self) -> None:
         """Begin to work; called once, in the event loop, before the AWS API answers."""
 
-    def publish(self, wall: float) -> None:
+    async def publish(self, wall: float) -> None:
         """Publish the gauges of the system minute that `wall` (epoch seconds) is in; called once a system minute."""
 
     def ports(self) -> Mapping[str, int]:

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import socket
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -67,8 +67,8 @@ class Gateway:
     """of a request whose access key is not an account id"""
     call_api: ApiCall
     code: Callable[[str], bytes | None]
-    databases_changed: Callable[[], Awaitable[None]]
-    """to be awaited after each call to RDS or CloudFormation"""
+    changed: Mapping[str, Sequence[Callable[[], Awaitable[None]]]]
+    """service -> what is to be awaited after each call to it, before it is answered"""
     doors: Mapping[str, Door]
 
 
@@ -152,14 +152,15 @@ async def _serve_aws(gateway: Gateway, scope: Message, receive: Receive, send: S
     elif service and service not in gateway.services:
         # ministack would read the models of all services for this answer: five seconds and 400 MiB.
         await _refuse(service, scope, send)
-    elif service in ("rds", "cloudformation"):
+    elif service in gateway.changed:
         held: list[Message] = []
 
         async def hold(message: Message) -> None:
             held.append(message)
 
         await gateway.aws(scope, receive, hold)
-        await gateway.databases_changed()
+        for changed in gateway.changed[service]:
+            await changed()
         for message in held:
             await send(message)
     else:

@@ -86,6 +86,24 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
         return
 
 
+class HeldPort:
+    """A free port of loopback that stays ours while no server of ours listens on it: connections are refused.
+
+    Two sockets may be bound to one port as long as only one of them listens, and both say so (SO_REUSEADDR).
+    Without it, a port between two servers may become the local end of anybody's connection.
+    """
+
+    def __init__(self) -> None:
+        self._holder = socket.socket()
+        self._holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._holder.bind(("127.0.0.1", 0))
+        self.port: int = self._holder.getsockname()[1]
+
+    def release(self) -> None:
+        """Give it back; safe to call twice."""
+        self._holder.close()
+
+
 def open_ports(ports: Iterable[int]) -> list[int]:
     """Those of the loopback ports on which somebody still answers."""
     return [port for port in ports if _answers(port)]

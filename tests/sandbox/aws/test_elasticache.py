@@ -1,0 +1,125 @@
+"""ElastiCache as its API tells it and as a client of Valkey sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from tests.sandbox.aws.shop import Shop, eventually
+from valkey import Valkey
+from valkey.exceptions import ValkeyError
+
+
+def create(shop: Shop, name: str, **options: Any) -> dict[str, Any]:
+    answer = shop.client("elasticache").create_replication_group(
+        ReplicationGroupId=name, ReplicationGroupDescription="of a test", Engine="valkey", **options
+    )
+    return dict(answer["ReplicationGroup"])
+
+
+def group(shop: Shop, name: str) -> dict[str, Any]:
+    (found,) = shop.client("elasticache").describe_replication_groups(ReplicationGroupId=name)["ReplicationGroups"]
+    return dict(found)
+
+
+def roles(shop: Shop, name: str) -> dict[str, str]:
+    (node_group,) = group(shop, name)["NodeGroups"]
+    return {member["CacheClusterId"]: member["CurrentRole"] for member in node_group["NodeGroupMembers"]}
+
+
+def statuses(shop: Shop, name: str) -> dict[str, str]:
+    clusters = shop.client("elasticache").describe_cache_clusters()["CacheClusters"]
+    return {
+        one["CacheClusterId"]: one["CacheClusterStatus"] for one in clusters if one.get("ReplicationGroupId") == name
+    }
+
+
+def ask(endpoint: dict[str, Any], *words: str) -> Any:
+    """The answer of Valkey; None when there is none."""
+    try:
+        with Valkey(endpoint["Address"], endpoint["Port"], decode_responses=True, socket_timeout=1) as client:
+            return client.execute_command(*words)
+    except ValkeyError:
+        return None
+
+
+def wait_available(shop: Shop, name: str) -> None:
+    waiter = shop.client("elasticache").get_waiter("replication_group_available")
+    waiter.wait(ReplicationGroupId=name, WaiterConfig={"Delay": 0.1, "MaxAttempts": 200})
+
+
+def refused(call: Any, **request: Any) -> str:
+    with pytest.raises(ClientError) as caught:
+        call(**request)
+    return str(caught.value.response["Error"]["Code"])
+
+
+@pytest.fixture(scope="module")
+def carts(shop: Shop) -> Iterator[dict[str, Any]]:
+    """A replication group of two nodes, and the node group that it is."""
+    created = create(shop, "carts", NumCacheClusters=2, AutomaticFailoverEnabled=True)
+    assert created["Status"] == "creating"
+    wait_available(shop, "carts")
+    yield group(shop, "carts")["NodeGroups"][0]
+    shop.client("elasticache").delete_replication_group(ReplicationGroupId="carts")
+    assert ask(created["NodeGroups"][0]["PrimaryEndpoint"], "PING") is None
+
+
+def test_the_endpoint_is_known_from_the_beginning_and_stays_through_a_failover(
+    shop: Shop, carts: dict[str, Any]
+) -> None:
+    first, second = sorted(roles(shop, "carts"))
+    assert roles(shop, "carts") == {first: "primary", second: "replica"}
+    assert ask(carts["PrimaryEndpoint"], "SET", "cart", "1") is True
+    assert eventually(lambda: ask(carts["ReaderEndpoint"], "GET", "cart")) == "1"
+    shop.client("elasticache").test_failover(ReplicationGroupId="carts", NodeGroupId="0001")
+    assert group(shop, "carts")["Status"] == "modifying"
+    assert statuses(shop, "carts") == {first: "creating", second: "available"}
+    eventually(lambda: roles(shop, "carts") == {first: "replica", second: "primary"})
+    assert ask(carts["PrimaryEndpoint"], "GET", "cart") == "1"
+    wait_available(shop, "carts")
+    assert set(statuses(shop, "carts").values()) == {"available"}
+    assert group(shop, "carts")["NodeGroups"][0]["PrimaryEndpoint"] == carts["PrimaryEndpoint"]
+    assert eventually(lambda: shop.latest("AWS/ElastiCache", "IsPrimary", CacheClusterId=second)) == 1.0
+
+
+def test_rebooted_nodes_lose_what_they_hold(shop: Shop, carts: dict[str, Any]) -> None:
+    ask(carts["PrimaryEndpoint"], "SET", "cart", "2")
+    for node in roles(shop, "carts"):
+        answer = shop.client("elasticache").reboot_cache_cluster(CacheClusterId=node, CacheNodeIdsToReboot=["0001"])
+        assert answer["CacheCluster"]["CacheClusterStatus"] == "rebooting cluster nodes"
+    assert ask(carts["PrimaryEndpoint"], "PING") is None
+    wait_available(shop, "carts")
+    assert (ask(carts["PrimaryEndpoint"], "PING"), ask(carts["PrimaryEndpoint"], "GET", "cart")) == (True, None)
+
+
+def test_what_cannot_be_done_is_refused_as_by_aws(shop: Shop, carts: dict[str, Any]) -> None:
+    elasticache = shop.client("elasticache")
+    create(shop, "lonely")
+    wait_available(shop, "lonely")
+    failover = elasticache.test_failover
+    assert refused(failover, ReplicationGroupId="none", NodeGroupId="0001") == "ReplicationGroupNotFoundFault"
+    assert refused(failover, ReplicationGroupId="carts", NodeGroupId="0002") == "NodeGroupNotFoundFault"
+    assert refused(failover, ReplicationGroupId="lonely", NodeGroupId="0001") == "TestFailoverNotAvailableFault"
+    elasticache.modify_replication_group(ReplicationGroupId="lonely", AutomaticFailoverEnabled=True)
+    assert refused(failover, ReplicationGroupId="lonely", NodeGroupId="0001") == "TestFailoverNotAvailableFault"
+    reboot = elasticache.reboot_cache_cluster
+    assert refused(reboot, CacheClusterId="none", CacheNodeIdsToReboot=["0001"]) == "CacheClusterNotFound"
+    node = next(iter(roles(shop, "lonely")))
+    reboot(CacheClusterId=node, CacheNodeIdsToReboot=["0001"])
+    assert refused(reboot, CacheClusterId=node, CacheNodeIdsToReboot=["0001"]) == "InvalidCacheClusterState"
+    assert refused(failover, ReplicationGroupId="lonely", NodeGroupId="0001") == "InvalidReplicationGroupState"
+    elasticache.delete_replication_group(ReplicationGroupId="lonely")
+
+
+def test_a_cluster_of_its_own_is_a_valkey_too(shop: Shop) -> None:
+    elasticache = shop.client("elasticache")
+    elasticache.create_cache_cluster(CacheClusterId="single", Engine="redis", CacheNodeType="cache.t3.micro")
+    waiter = elasticache.get_waiter("cache_cluster_available")
+    waiter.wait(CacheClusterId="single", WaiterConfig={"Delay": 0.1, "MaxAttempts": 100})
+    (cluster,) = elasticache.describe_cache_clusters(CacheClusterId="single", ShowCacheNodeInfo=True)["CacheClusters"]
+    assert ask(cluster["CacheNodes"][0]["Endpoint"], "PING") is True
+    elasticache.delete_cache_cluster(CacheClusterId="single")
+    assert ask(cluster["CacheNodes"][0]["Endpoint"], "PING") is None
