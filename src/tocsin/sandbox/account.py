@@ -123,7 +123,9 @@ class Account:
         return str(self._door("stub", {"kind": kind, "options": dict(options)})["base_url"])
 
     def start_prometheus(self, rules: Path, jobs: Mapping[str, Sequence[str]]) -> str:
-        """Start a Prometheus that scrapes `/metrics` of the addresses (`host:port`) of each job; returns its base URL.
+        """Start a Prometheus that scrapes `/metrics` of the addresses of each job; returns its base URL.
+
+        An address is `host:port`, or `ecs://cluster/service` for the tasks that a service has at each scrape.
 
         Raises:
             SandboxError: there is no `promtool`, or it refuses the rules.

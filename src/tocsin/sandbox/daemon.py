@@ -36,6 +36,7 @@ from tocsin.sandbox.rds import RdsPlant
 from tocsin.sandbox.server import Gateway, api_app, aws_app, listen, serve_on
 
 _logger = logging.getLogger("tocsin.sandbox")
+_ECS = "ecs://"
 
 
 class Databases:
@@ -213,10 +214,21 @@ class Daemon:
 
     async def _start_prometheus(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         jobs: Mapping[str, Sequence[str]] = request["jobs"]
-        server = Prometheus(Path(request["rules"]), lambda: jobs, self._time)
+
+        def discover() -> Mapping[str, Sequence[str]]:
+            return {job: [address for one in found for address in self._addresses(one)] for job, found in jobs.items()}
+
+        server = Prometheus(Path(request["rules"]), discover, self._time)
         await server.start()
         self._prometheus.append(server)
         return {"url": server.url}
+
+    def _addresses(self, target: str) -> Sequence[str]:
+        """`ecs://cluster/service` stands for the tasks that the service has at this moment."""
+        if not target.startswith(_ECS):
+            return [target]
+        cluster, _, service = target.removeprefix(_ECS).partition("/")
+        return self._containers.addresses(cluster, service)
 
     async def _image(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         self._containers.images.register(request["image"], Path(request["directory"]))

@@ -288,6 +288,16 @@ class EcsPlant:
             and task.last_status != "STOPPED"
         ]
 
+    def addresses(self, cluster: str, service: str) -> list[str]:
+        """`host:port` of the first mapped port of every running task of a service, as service discovery gives it."""
+        return [
+            f"127.0.0.1:{port}"
+            for task in self.tasks.values()
+            if (task.cluster, task.group) == (cluster, f"service:{service}") and task.last_status == "RUNNING"
+            for container in task.containers[:1]
+            for port in list(container.host_ports.values())[:1]
+        ]
+
     def health(self, task: Task) -> tuple[Health, str]:
         """What the load balancers say of a task together, and why."""
         found = [self._target_groups.health(group, address) for group, address in task.targets]

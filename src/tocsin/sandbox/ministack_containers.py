@@ -115,6 +115,10 @@ class Containers:
         self._balancers.publish(wall)
         self.autoscaling.tick(wall)
 
+    def addresses(self, cluster: str, service: str) -> list[str]:
+        """Where the running tasks of a service listen."""
+        return self._tasks.addresses(cluster, service)
+
     def ports(self) -> Mapping[str, int]:
         """What listens -> its port."""
         return {f"load balancer {name}": port for name, port in self._balancers.ports().items()}
