@@ -176,5 +176,5 @@ def test_an_alarm_cannot_be_both_must_and_quiet(shop: Path) -> None:
 def test_an_experiment_that_expects_nothing_is_refused(shop: Path) -> None:
     must = textwrap.indent("- {alarm: errors, within: 11m}\n- {canary: home, within: 5m}\n", " " * 8)
     path = broken(shop, f"      must:\n{must}", "")
-    with pytest.raises(InvalidInput, match="expected at least one `must` entry, or a `gap`"):
+    with pytest.raises(InvalidInput, match="expected at least one entry in `must` or `quiet`, or a `gap`"):
         Planner(shop).plan(path)

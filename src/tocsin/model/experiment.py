@@ -97,8 +97,11 @@ class Expect(Model):
 
     @model_validator(mode="after")
     def _says_something(self) -> Expect:
-        if not self.must and self.gap is None:
-            raise ValueError("expected at least one `must` entry, or a `gap` that says why nothing rings")
+        if not (self.must or self.quiet) and self.gap is None:
+            raise ValueError(
+                "expected at least one entry in `must` or `quiet`, or a `gap` that says why nothing rings although "
+                "users are hurt"
+            )
         both = {m.alarm for m in self.must_alarms} & {q.alarm for q in self.quiet}
         if both:
             raise ValueError(f"an alarm cannot be both in `must` and in `quiet`: {', '.join(sorted(both))}")

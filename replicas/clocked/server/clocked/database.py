@@ -14,10 +14,10 @@ from pg8000.native import Connection
 from clocked.errors import ApiError, Unavailable
 from clocked.settings import Settings
 
-_SOCKET_TIMEOUT_S = 8
+_SOCKET_TIMEOUT_S = 18
 _BORROW_TIMEOUT_S = 2.0
-_STATEMENT_TIMEOUT_MS = 5000
-"""A caller has gone by then; a statement that waits for a lock gives its connection back."""
+_STATEMENT_TIMEOUT_MS = 15_000
+"""A statement that waits for a lock gives its connection back at last."""
 
 _UNIQUE_VIOLATION, _FOREIGN_KEY_VIOLATION = "23505", "23503"
 _AWAY = ("57", "53", "08")
@@ -95,7 +95,7 @@ class Database:
             database=settings.database_name,
             password=settings.database_password,
             timeout=_SOCKET_TIMEOUT_S,
-            application_name="clocked-server",
+            application_name=f"clocked-server {settings.port}",
         )
         connection.run(f"SET statement_timeout = {_STATEMENT_TIMEOUT_MS}")
         return connection
