@@ -166,6 +166,7 @@ class _Drill:
     def settle(self) -> None:
         """The end of every drill, also of one that was refused or interrupted: undone, stopped, written down."""
         # A stop request is answered; from here on nothing may be cut short.
+        self._injector.run_owed_rollbacks()
         self._undo_rest()
         self._stop(*self._started, self._contract)
         self._ctx.history.record(ResidueChecked(at=self._ctx.now(), open_entries=self._residue()))

@@ -20,10 +20,16 @@ from chaoslib.configuration import load_configuration
 from chaoslib.hypothesis import run_steady_state_hypothesis, within_tolerance
 from chaoslib.secret import load_secrets
 
+from tocsin.actors.foreign import ForeignFaults
 from tocsin.context import RunContext
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.session import CONFIGURATION_KEY
 from tocsin.model.events import Act, ActivityRan, HypothesisChecked, ProbeResult
+
+_PROOF_S = 300.0
+"""Production seconds that what a foreign action did may take to be seen: longer than ECS or RDS usually need."""
+_PROOF_WALL_S = 3.0
+_POLL_S, _POLL_WALL_S = 5.0, 0.1
 
 
 class Injector:
@@ -35,6 +41,7 @@ class Injector:
         configuration = load_configuration(self._raw.get("configuration", {}))
         self._secrets = load_secrets(self._raw.get("secrets", {}), configuration)
         self._configuration = {**configuration, CONFIGURATION_KEY: faults}
+        self._foreign = ForeignFaults(ctx.history)
         self._journal: dict[str, Any] = {
             "experiment": self._raw,
             "start": _iso(),
@@ -69,7 +76,14 @@ class Injector:
 
     def run_rollbacks(self) -> bool:
         """Run every rollback, whatever happened before and whichever of them fails."""
-        return self._run_all("rollbacks", Act.RECOVERY, self._journal["rollbacks"], stop_at_failure=False)
+        ok = self._run_all("rollbacks", Act.RECOVERY, self._journal["rollbacks"], stop_at_failure=False)
+        self._foreign.rolled_back()
+        return ok
+
+    def run_owed_rollbacks(self) -> None:
+        """Run the rollbacks of a drill that ended early, where only they undo what was done."""
+        if self._foreign.in_force:
+            self.run_rollbacks()
 
     def write_journal(self, path: Path) -> None:
         """Chaos Toolkit's journal of what ran, for tools that read it."""
@@ -89,10 +103,11 @@ class Injector:
 
     def _run(self, activity: Mapping[str, Any], act: Act, runs: list[dict[str, Any]]) -> bool:
         started = time.monotonic()
-        with _references(self._raw):
-            run = execute_activity(self._raw, activity, self._configuration, self._secrets, None)
+        self._foreign.begins(activity, act)
+        run = self._execute(activity)
         runs.append(run)
         ok = run["status"] == "succeeded" and _tolerated(run)
+        self._foreign.ended(activity, act, ok=ok, detail=_outcome(run))
         self._ctx.history.record(
             ActivityRan(
                 at=self._ctx.now(),
@@ -104,6 +119,19 @@ class Injector:
             )
         )
         return ok
+
+    def _execute(self, activity: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one activity; a probe that shows what a foreign action did is asked again until it does."""
+        deadline = time.monotonic() + max(self._ctx.wall(_PROOF_S), _PROOF_WALL_S)
+        while True:
+            with _references(self._raw):
+                run: dict[str, Any] = execute_activity(self._raw, activity, self._configuration, self._secrets, None)
+            proven = run["status"] == "succeeded" and _tolerated(run)
+            if proven or not self._foreign.is_proof(activity) or time.monotonic() > deadline:
+                return run
+            pause = max(_POLL_WALL_S, self._ctx.wall(_POLL_S))
+            # A drill that was asked to end still looks at what it undoes.
+            (time.sleep if self._ctx.stop.is_set() else self._ctx.stop.wait)(pause)
 
 
 @contextmanager

@@ -1,0 +1,95 @@
+"""Actions of other Chaos Toolkit extensions as faults of a drill.
+
+They have no ledger entry, no remembered state and no evidence of their own. So the experiment must show both: a probe
+with a tolerance after the action in the method shows that something is different, and one after the rollbacks that
+everything is as before. Without them the drill has no evidence, and cannot pass.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tocsin.history import Recorder
+from tocsin.model.events import Act, FaultChanged, FaultStage
+
+_OWN = "tocsin."
+_IN_FORCE = (FaultStage.REQUESTED, FaultStage.ACCEPTED, FaultStage.EFFECTIVE)
+
+
+class ForeignFaults:
+    """Follows the activities of one experiment, and records the stages that they prove."""
+
+    def __init__(self, history: Recorder) -> None:
+        self._history = history
+        self._stages: dict[str, FaultStage] = {}
+        self._faults: dict[str, str] = {}
+        self._rollback_failed = ""
+
+    @property
+    def in_force(self) -> bool:
+        """Whether something was done that no rollback was tried for."""
+        return any(stage in _IN_FORCE for stage in self._stages.values())
+
+    def is_proof(self, activity: Mapping[str, Any]) -> bool:
+        """Whether this is a probe with a tolerance, and a foreign action came before it."""
+        return bool(self._stages) and _is_probe(activity)
+
+    def begins(self, activity: Mapping[str, Any], act: Act) -> None:
+        """An activity is about to run."""
+        if _is_probe(activity):
+            return
+        if act is Act.FAULT and _is_foreign(activity):
+            entry = f"action {len(self._stages) + 1}"
+            self._faults[entry] = _name(activity)
+            self._move(entry, FaultStage.REQUESTED)
+        elif act is Act.RECOVERY:
+            for stage in _IN_FORCE:
+                self._move_all(stage, FaultStage.UNDO_REQUESTED)
+
+    def ended(self, activity: Mapping[str, Any], act: Act, *, ok: bool, detail: str) -> None:
+        """An activity has run."""
+        if not ok:
+            self._rollback_failed = detail if act is Act.RECOVERY else ""
+        elif act is Act.FAULT:
+            after = FaultStage.EFFECTIVE if _is_probe(activity) else FaultStage.ACCEPTED
+            self._move_all(FaultStage.ACCEPTED if _is_probe(activity) else FaultStage.REQUESTED, after, detail)
+        elif _is_probe(activity):
+            self._move_all(FaultStage.UNDONE, FaultStage.VERIFIED, detail)
+        else:
+            self._move_all(FaultStage.UNDO_REQUESTED, FaultStage.UNDONE)
+
+    def rolled_back(self) -> None:
+        """Every rollback has run: what was not seen to be as before was not undone."""
+        why = self._rollback_failed or "no probe with a tolerance among the rollbacks shows that all is as before"
+        for entry, stage in self._stages.items():
+            if stage is not FaultStage.VERIFIED:
+                self._move(entry, FaultStage.UNDO_FAILED, why)
+
+    def _move_all(self, before: FaultStage, after: FaultStage, detail: str = "") -> None:
+        for entry, stage in self._stages.items():
+            if stage is before:
+                self._move(entry, after, detail)
+
+    def _move(self, entry: str, stage: FaultStage, detail: str = "") -> None:
+        self._stages[entry] = stage
+        fault = self._faults[entry]
+        self._history.record(FaultChanged(at=time.time(), entry=entry, fault=fault, stage=stage, detail=detail))
+
+
+def _is_probe(activity: Mapping[str, Any]) -> bool:
+    return activity.get("type") == "probe" and "tolerance" in activity
+
+
+def _is_foreign(activity: Mapping[str, Any]) -> bool:
+    """An action that is neither a fault nor a procedure of ours."""
+    provider = activity.get("provider") or {}
+    return activity.get("type") == "action" and not str(provider.get("module", "")).startswith(_OWN)
+
+
+def _name(activity: Mapping[str, Any]) -> str:
+    provider = activity.get("provider") or {}
+    if provider.get("type") == "python":
+        return f"{provider['module']}.{provider['func']}"
+    return str(activity.get("name") or "unnamed action")
