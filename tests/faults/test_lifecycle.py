@@ -151,6 +151,40 @@ def test_drift_is_reported_and_never_overwritten(bench: Bench) -> None:
     assert bench.settings() == {"limit": 55, "mode": "fast"}
 
 
+class HealingFault(FileFault):
+    """AWS puts it right by itself, step by step; as long as nobody looks, nothing is done."""
+
+    kind: ClassVar[str] = "healing"
+    heals: ClassVar[bool] = True
+
+    def observe(self, aws: Aws, prior: Settings | None) -> Settings:
+        now = super().observe(aws, prior)
+        if prior is not None and now.limit < prior.limit:
+            healing = now.model_copy(update={"limit": min(prior.limit, now.limit + 40)})
+            Path(self.path).write_text(healing.model_dump_json())
+        return now
+
+    def undo(self, aws: Aws, prior: Settings) -> None:
+        pass
+
+
+def test_what_aws_mends_by_itself_is_waited_for_and_no_drift(bench: Bench) -> None:
+    bench.lifecycle.registry = {"healing": HealingFault}
+    assert bench.lifecycle.inject(HealingFault(path=str(bench.file))) is FaultStage.EFFECTIVE
+    assert bench.settings()["limit"] == 40  # neither as before nor as broken
+    assert bench.lifecycle.undo_all() == []
+    assert bench.settings() == {"limit": 100, "mode": "fast"}
+
+
+def test_what_aws_should_have_mended_and_did_not_is_residue(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.lifecycle.registry = {"healing": HealingFault}
+    bench.lifecycle.inject(HealingFault(path=str(bench.file)))
+    monkeypatch.setattr(HealingFault, "observe", FileFault.observe)
+    monkeypatch.setattr(HealingFault, "effect_within_s", 0.0)
+    assert [entry.detail for entry in bench.lifecycle.undo_all()] == [""]
+    assert bench.ledger.entries()[-1].detail == "settings is not as before: limit is 40, not 100"
+
+
 def test_faults_are_undone_latest_first_and_one_failure_does_not_keep_the_others(bench: Bench, tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text(json.dumps({"limit": 7, "mode": "slow"}))

@@ -89,6 +89,9 @@ class Fault(Model, ABC, Generic[StateT]):
     """Production seconds after which the absence of an effect is a fact."""
     expires: ClassVar[bool] = False
     """Whether AWS ends it by itself at `Aws.expires_at`, also when nobody is left to undo it."""
+    heals: ClassVar[bool] = False
+    """Whether AWS mends it by itself at once, as a stopped task is replaced: the undo only waits for that, and what is
+    neither as before nor as broken is on its way, and no drift. Such a state holds counts, never identities."""
 
     @property
     @abstractmethod

@@ -178,7 +178,7 @@ class FaultLifecycle:
     def _undo_and_verify(self, fault: AnyFault, entry: Entry, prior: State) -> bool:
         aws = Aws(self.target, entry.id, entry.expires_at)
         self._tell(entry, FaultStage.UNDO_REQUESTED, fault.resource)
-        drift = _drift(fault.observe(aws, prior), prior, fault.broken(prior))
+        drift = [] if fault.heals else _drift(fault.observe(aws, prior), prior, fault.broken(prior))
         if drift:
             _disarm(fault, entry, aws)
             detail = f"{fault.resource} was changed by somebody else: {'; '.join(drift)}. Left as it is."
