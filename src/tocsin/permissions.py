@@ -170,7 +170,7 @@ def plan_grants(plan: Plan, root: Path, target: Target | None = None, *, dead_ma
         yield from _activity_grants(provider, arns, aws)
     for fault in faults(plan):
         yield from fault_grants(fault, arns, () if aws is None else fault.arns(aws))
-        if fault.service == "iam":
+        if fault.aws_service == "iam":
             yield guards.role_tags_grant(arns)
     yield from dead_man_grants(plan, role or (arns.global_("iam", "role/*") if dead_man else None), arns)
     principals = (arns.global_("iam", "user/*"), arns.global_("iam", "role/*"))

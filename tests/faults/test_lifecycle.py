@@ -28,7 +28,7 @@ class FileFault(Fault[Settings]):
     kind: ClassVar[str] = "file"
     state: ClassVar[type[State]] = Settings
     summary: ClassVar[str] = "break a setting"
-    service: ClassVar[str] = "none"
+    aws_service: ClassVar[str] = "none"
     permissions: ClassVar[tuple[str, ...]] = ()
     effect_within_s: ClassVar[float] = 1.0
 

@@ -102,7 +102,7 @@ class LambdaReservedConcurrency(Fault[ConcurrencyState]):
     kind: ClassVar[str] = "lambda_reserved_concurrency"
     state: ClassVar[type[State]] = ConcurrencyState
     summary: ClassVar[str] = "set a Lambda function's reserved concurrency (0 stops it)"
-    service: ClassVar[str] = "lambda"
+    aws_service: ClassVar[str] = "lambda"
     permissions: ClassVar[tuple[str, ...]] = (
         "lambda:GetFunctionConcurrency",
         "lambda:PutFunctionConcurrency",
@@ -204,7 +204,7 @@ class LambdaEnvironmentCredential(Fault[EnvironmentState]):
     kind: ClassVar[str] = "lambda_environment_credential"
     state: ClassVar[type[State]] = EnvironmentState
     summary: ClassVar[str] = "break a credential in a Lambda function's environment"
-    service: ClassVar[str] = "lambda"
+    aws_service: ClassVar[str] = "lambda"
     permissions: ClassVar[tuple[str, ...]] = (
         "lambda:GetFunctionConfiguration",
         "lambda:UpdateFunctionConfiguration",
@@ -316,7 +316,7 @@ class LambdaEventSourceDisabled(Fault[MappingState]):
     kind: ClassVar[str] = "lambda_event_source_disabled"
     state: ClassVar[type[State]] = MappingState
     summary: ClassVar[str] = "disable the event source mapping between a queue and a function"
-    service: ClassVar[str] = "lambda"
+    aws_service: ClassVar[str] = "lambda"
     permissions: ClassVar[tuple[str, ...]] = (
         "lambda:ListEventSourceMappings",
         "lambda:GetEventSourceMapping",
@@ -399,7 +399,7 @@ class LambdaBadRelease(Fault[ReleaseState]):
     kind: ClassVar[str] = "lambda_bad_release"
     state: ClassVar[type[State]] = ReleaseState
     summary: ClassVar[str] = "release a version that answers with an error, through code, version and alias"
-    service: ClassVar[str] = "lambda"
+    aws_service: ClassVar[str] = "lambda"
     permissions: ClassVar[tuple[str, ...]] = (
         "lambda:GetAlias",
         "lambda:GetFunction",

@@ -81,7 +81,7 @@ class Fault(Model, ABC, Generic[StateT]):
     """What it remembers: the type to read back from the ledger."""
     summary: ClassVar[str]
     """One line for `tocsin faults`."""
-    service: ClassVar[str]
+    aws_service: ClassVar[str]
     """AWS service it changes, as in IAM action names."""
     permissions: ClassVar[tuple[str, ...]]
     """IAM actions for remembering, injecting, seeing the effect, undoing and verifying."""

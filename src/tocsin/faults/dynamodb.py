@@ -42,7 +42,7 @@ class DynamodbTableDeny(Fault[DenyState]):
     kind: ClassVar[str] = "dynamodb_table_deny"
     state: ClassVar[type[State]] = DenyState
     summary: ClassVar[str] = "deny some actions on a table (ends by itself)"
-    service: ClassVar[str] = "dynamodb"
+    aws_service: ClassVar[str] = "dynamodb"
     permissions: ClassVar[tuple[str, ...]] = _PROTECTED
     effect_within_s: ClassVar[float] = 60.0
     expires: ClassVar[bool] = True

@@ -26,7 +26,7 @@ class IamRoleDeny(Fault[DenyState]):
     kind: ClassVar[str] = "iam_role_deny"
     state: ClassVar[type[State]] = DenyState
     summary: ClassVar[str] = "deny a role some actions (ends by itself)"
-    service: ClassVar[str] = "iam"
+    aws_service: ClassVar[str] = "iam"
     permissions: ClassVar[tuple[str, ...]] = (
         "iam:GetRole",
         "iam:GetRolePolicy",

@@ -30,7 +30,7 @@ class RdsProxyThrottle(Fault[ProxyPoolState]):
     kind: ClassVar[str] = "rds_proxy_throttle"
     state: ClassVar[type[State]] = ProxyPoolState
     summary: ClassVar[str] = "lower MaxConnectionsPercent (and the borrow time-out) of an RDS Proxy"
-    service: ClassVar[str] = "rds"
+    aws_service: ClassVar[str] = "rds"
     permissions: ClassVar[tuple[str, ...]] = (
         "rds:DescribeDBProxyTargetGroups",
         "rds:ModifyDBProxyTargetGroup",

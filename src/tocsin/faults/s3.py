@@ -39,7 +39,7 @@ class S3BucketDeny(Fault[DenyState]):
     kind: ClassVar[str] = "s3_bucket_deny"
     state: ClassVar[type[State]] = DenyState
     summary: ClassVar[str] = "deny some actions on a bucket (ends by itself)"
-    service: ClassVar[str] = "s3"
+    aws_service: ClassVar[str] = "s3"
     permissions: ClassVar[tuple[str, ...]] = _PROTECTED
     effect_within_s: ClassVar[float] = 60.0
     expires: ClassVar[bool] = True

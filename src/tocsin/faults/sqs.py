@@ -37,7 +37,7 @@ class SqsPoisonMessage(Fault[PoisonState]):
     kind: ClassVar[str] = "sqs_poison_message"
     state: ClassVar[type[State]] = PoisonState
     summary: ClassVar[str] = "send messages that no consumer can process"
-    service: ClassVar[str] = "sqs"
+    aws_service: ClassVar[str] = "sqs"
     permissions: ClassVar[tuple[str, ...]] = (
         "sqs:GetQueueUrl",
         "sqs:GetQueueAttributes",
