@@ -34,6 +34,10 @@ def canary_stock(api):
 def canary_lazy(api):
     pass
 """
+SOMEBODY = (
+    b"<GetCallerIdentityResponse><GetCallerIdentityResult><Account>123456789012</Account>"
+    b"</GetCallerIdentityResult></GetCallerIdentityResponse>"
+)
 NOBODY = b"<ErrorResponse><Error><Code>InvalidClientTokenId</Code><Message>who?</Message></Error></ErrorResponse>"
 CONTRACT = """
 openapi: 3.0.3
@@ -71,6 +75,8 @@ class Folder:
 
     root: Path
     requests: list[str] = field(default_factory=list)
+    somebody: bool = True
+    """Whether AWS knows who asks."""
 
     def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "AWS_"))}
@@ -91,11 +97,12 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
     class Shop(BaseHTTPRequestHandler):
         def answer(self) -> None:
             is_aws = self.path.startswith("/aws")
-            body = NOBODY if is_aws else b'{"open": true, "stock": 0}'
+            refused = is_aws and not folder.somebody
+            body = NOBODY if refused else SOMEBODY if is_aws else b'{"open": true, "stock": 0}'
             folder.requests.append(self.path)
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(403 if is_aws else 200)
-            self.send_header("Content-Type", "application/json")
+            self.send_response(403 if refused else 200)
+            self.send_header("Content-Type", "text/xml" if is_aws else "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -185,6 +192,7 @@ def test_an_experiment_that_cannot_be_used_fails_with_one_message_and_starts_not
 
 
 def test_a_refused_drill_fails_with_its_guard(folder: Folder) -> None:
+    folder.somebody = False
     answer = folder.pytest("experiments/shop/nothing.yaml", "--target", "staging", "--junitxml", "junit.xml")
     assert answer.returncode == pytest.ExitCode.TESTS_FAILED
     assert "Nothing: unknown, stopped by the guard 'identity'" in answer.stdout

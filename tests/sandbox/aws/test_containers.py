@@ -16,7 +16,7 @@ from tests.sandbox.aws.fleet import CLUSTER, IMAGE, LOG_GROUP, Fleet, lines, pol
 from tests.sandbox.aws.shop import Shop, eventually
 
 from tocsin.errors import NotFound
-from tocsin.model.system import Alarm, Endpoint, LoadBalancerLookup, MetricAlarm, System, TargetGroupLookup
+from tocsin.model.system import CloudWatchAlarm, Endpoint, LoadBalancerLookup, MetricAlarm, System, TargetGroupLookup
 from tocsin.resolve import resolve_base_url, resolve_system
 from tocsin.sandbox import control
 
@@ -81,7 +81,7 @@ def test_a_system_file_finds_the_load_balancer_by_its_name(fleet: Fleet) -> None
         title="web",
         endpoint=Endpoint(load_balancer=fleet.name),
         lookups={"b": LoadBalancerLookup(load_balancer=fleet.name), "g": TargetGroupLookup(target_group=fleet.name)},
-        alarms={"a": Alarm(title="a", cloudwatch=alarm)},
+        alarms={"a": CloudWatchAlarm(title="a", cloudwatch=alarm)},
     )
     target = fleet.shop.account.target
     assert resolve_base_url(system.endpoint, target) == fleet.url
