@@ -100,6 +100,7 @@ def main() -> None:
     help="Consent to break this account: needed, as exactly its id, for a target with `production = true`.",
 )
 @click.option("--seed", type=int, help="Repeat a run: arrivals and generated cases come from this number.")
+@click.option("--dry-run", is_flag=True, help="Show what would be changed and what IAM would say; change nothing.")
 @_one_message
 def run(
     paths: tuple[Path, ...],
@@ -108,6 +109,7 @@ def run(
     time_scale: float,
     yes_production: str | None,
     seed: int | None,
+    dry_run: bool,
 ) -> int:
     """Drill experiments: files, or directories of them.
 
@@ -119,6 +121,7 @@ def run(
     Examples:
       tocsin run experiments/shop
       tocsin run experiments/shop/bad-release.yaml --out game-day
+      tocsin run experiments/shop --target staging --dry-run
       tocsin run experiments/shop --target staging
     """
     from rich.console import Console
@@ -138,10 +141,18 @@ def run(
         listener=progress.see,
         note=progress.note,
     )
+    if dry_run:
+        return _show_plan(paths, options, console)
     with progress.showing():
         result, directory = run_experiments(paths, options)
     _tell(progress, console, result, directory)
     return result.exit_code
+
+
+def _show_plan(paths: tuple[Path, ...], options: Any, console: Any) -> int:
+    from tocsin.dryrun import dry_run
+
+    return dry_run(paths, options, lambda text, ok: console.print(text, style=None if ok else "bold red", markup=False))
 
 
 def _tell(progress: Any, console: Any, result: Any, directory: Path) -> None:

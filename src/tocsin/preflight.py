@@ -30,21 +30,29 @@ def run_preflight(ctx: RunContext, ledger: Ledger, injector: Injector, canaries:
     Raises:
         Refused: the first guard that says no, or that cannot be evaluated; or the end was asked for.
     """
-    guards: list[Guard] = [
+    guards = [*reading_guards(ctx, ledger, injector), ("steady-state", lambda: _steady(injector))]
+    if canaries is not None:
+        guards.append(("canaries", lambda: _canaries_pass(canaries)))
+    # Last, because it must hold at the very moment at which the drill begins.
+    guards.append(stop_conditions(ctx))
+    for guard in guards:
+        ctx.stop.wait(0)
+        ask(guard, ctx.history.record)
+
+
+def reading_guards(ctx: RunContext, ledger: Ledger, injector: Injector) -> list[Guard]:
+    """The guards that send the system no request: a dry run asks them too."""
+    return [
         ("residue", lambda: _no_residue(ctx, ledger)),
         ("max-duration", lambda: _short_enough(ctx, injector)),
         ("alarms", lambda: _alarms_ready(ctx)),
         ("feasible", lambda: _alarms_can_ring(ctx)),
-        ("steady-state", lambda: _steady(injector)),
     ]
-    if canaries is not None:
-        guards.append(("canaries", lambda: _canaries_pass(canaries)))
-    # Last, because it must hold at the very moment at which the drill begins.
-    conditions = StopConditions.of(ctx.target, ctx.system, ctx.experiment.extension)
-    guards.append(("stop-conditions", conditions.check))
-    for guard in guards:
-        ctx.stop.wait(0)
-        ask(guard, ctx.history.record)
+
+
+def stop_conditions(ctx: RunContext) -> Guard:
+    """Whether the drill would be stopped as soon as it began; only reads, too."""
+    return "stop-conditions", StopConditions.of(ctx.target, ctx.system, ctx.experiment.extension).check
 
 
 def _no_residue(ctx: RunContext, ledger: Ledger) -> str:

@@ -214,7 +214,7 @@ def _drill(
             ledger = Ledger(ledger_path(options.root, target.name), target.name)
             held.callback(ledger.close)
             held.enter_context(ledger.lock(drill))
-            ask_all(_admission(plan, target, options).guards(), asked.append)
+            ask_all(admission(plan, target, options).guards(), asked.append)
             held.enter_context(_account_lock(plan, target, options, ledger, drill, asked, history))
             system = resolve_system(plan.system, target)
             base_url = resolve_base_url(system.endpoint, target)
@@ -243,7 +243,8 @@ def _drill(
             _stopped(history, error)
 
 
-def _admission(plan: Plan, target: Target, options: RunOptions) -> Admission:
+def admission(plan: Plan, target: Target, options: RunOptions) -> Admission:
+    """The guards before anything else is asked of the target."""
     return Admission(
         target=target,
         system=plan.system.system,

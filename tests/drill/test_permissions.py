@@ -7,27 +7,33 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from tests.drill.conftest import CONTENT, ROOT, Checkout, extension, make_table
-from tests.drill.test_faults import ARGUMENTS, BUCKET
+from tests.drill.conftest import CONTENT, EXPERIMENTS, ROOT, Checkout, extension, make_table, wait_for
+from tests.drill.fault_table import ARGUMENTS, BUCKET
+from tests.sweep.account import differences, read_account
 
+from tocsin import dryrun
 from tocsin.errors import TargetError
 from tocsin.faults.base import AnyFault, Aws
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.registry import FAULTS
 from tocsin.iam import CallLog
-from tocsin.ledger import Ledger
+from tocsin.ledger import EntryState, Ledger
 from tocsin.model.events import FaultStage
 from tocsin.model.verdict import Outcome
 from tocsin.permissions import arns_of, fault_grants, permissions, policy_of
+from tocsin.project import ledger_path
+from tocsin.run import RunOptions
 from tocsin.sandbox import control
 from tocsin.sandbox.account import Account
 from tocsin.sandbox.drill_user import allow_drill_user
@@ -191,6 +197,7 @@ def test_a_drill_passes_with_the_printed_policy_and_asks_for_all_of_it(enforced:
 def test_a_drill_that_lacks_one_action_does_not_pass_and_names_it(enforced: Checkout) -> None:
     def brief(document: dict[str, Any]) -> None:
         extension(document).update(baseline="30s", load=None)
+        extension(document)["expect"]["recovery"]["within"] = "1m"
 
     experiment = enforced.experiment("calendar-worker-stopped", brief)
     policy = permissions(enforced.root, [experiment], None, None).policy
@@ -199,3 +206,117 @@ def test_a_drill_that_lacks_one_action_does_not_pass_and_names_it(enforced: Chec
     assert verdict.outcome is not Outcome.PASS
     assert code != 0
     assert "not authorized to perform: lambda:UpdateEventSourceMapping" in (directory / "verdict.json").read_text()
+    # The undo was denied as well; with the permission, recover finishes it.
+    allow(enforced, policy.document()["Statement"])
+    assert enforced.tocsin("recover").returncode == 0
+
+
+# --- dry runs -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Shown:
+    """What a dry run showed, and what it asked."""
+
+    code: int
+    lines: list[str]
+    calls: dict[str, int]
+
+    @property
+    def against(self) -> list[str]:
+        return [line for line in self.lines if line.startswith("  DENIED") or "could not" in line or "expected" in line]
+
+
+@pytest.fixture
+def shown(enforced: Checkout, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Shown]:
+    def show(path: Path) -> Shown:
+        target = as_user(enforced)
+        monkeypatch.setattr(dryrun, "running_target", lambda systems, options: nullcontext(target))
+        lines: list[str] = []
+        code = dryrun.dry_run([path], RunOptions(root=enforced.root), lambda text, ok: lines.append(text))
+        return Shown(code, lines, target.calls.take())
+
+    return show
+
+
+def test_a_dry_run_shows_every_change_and_makes_none(enforced: Checkout, shown: Callable[[Path], Shown]) -> None:
+    allow(enforced, permissions(enforced.root, [EXPERIMENTS], None, None).policy.document()["Statement"])
+    wait_for("all alarms to clear", lambda: not ringing(enforced))
+    clients = account(enforced).target.client
+    before, files = read_account(clients), sorted(enforced.root.rglob("*"))
+    plan = shown(EXPERIMENTS)
+    assert (plan.code, plan.against) == (0, [])
+    text = "\n".join(plan.lines)
+    for change in ("max_connections_percent: 100 -> 1", "variable: 'as_before' -> 'broken'", "enabled: True -> False"):
+        assert change in text
+    assert "arn:aws:lambda:ap-southeast-2:123456789012:function:leave-attendance-dev-clockIn" in text
+    assert differences(before, read_account(clients)) == []
+    assert sorted(enforced.root.rglob("*")) == files
+    assert [action for action in plan.calls if not re.match(r"[a-z-]+:(Get|GET|List|Describe|Simulate)", action)] == []
+
+
+def test_a_dry_run_names_what_iam_would_deny(enforced: Checkout, shown: Callable[[Path], Shown]) -> None:
+    experiment = EXPERIMENTS / "throttle-rds-proxy.yaml"
+    policy = permissions(enforced.root, [experiment], None, None).policy
+    allow(enforced, policy.only(policy.actions - {"rds:ModifyDBProxyTargetGroup"}).document()["Statement"])
+    plan = shown(experiment)
+    denied = [line for line in plan.lines if line.startswith("  DENIED")]
+    assert plan.code == 4
+    assert denied
+    assert all("rds:ModifyDBProxyTargetGroup" in line for line in denied)
+
+
+def test_a_permission_that_cannot_be_asked_for_is_a_no(enforced: Checkout, shown: Callable[[Path], Shown]) -> None:
+    experiment = EXPERIMENTS / "throttle-rds-proxy.yaml"
+    policy = permissions(enforced.root, [experiment], None, None).policy
+    allow(enforced, policy.only(policy.actions - {"iam:SimulatePrincipalPolicy"}).document()["Statement"])
+    plan = shown(experiment)
+    assert plan.code == 4
+    assert any("not authorized to perform: iam:SimulatePrincipalPolicy" in line for line in plan.lines)
+
+
+def test_a_dry_run_says_what_is_not_there_and_what_is_not_known(
+    enforced: Checkout, shown: Callable[[Path], Shown]
+) -> None:
+    def elsewhere(document: dict[str, Any]) -> None:
+        document["method"][0]["provider"]["arguments"]["proxy"] = "no-such-proxy"
+        document["method"].append({"type": "action", "name": "other", "provider": {"type": "process", "path": "true"}})
+
+    allow(enforced, [{"Effect": "Allow", "Action": "*", "Resource": "*"}])
+    plan = shown(enforced.experiment("throttle-rds-proxy", elsewhere))
+    assert plan.code == 4
+    assert any("no-such-proxy" in line and "NotFound" in line for line in plan.lines)
+    assert any("other: not a fault of Tocsin" in line for line in plan.lines)
+
+
+def test_a_dry_run_asks_the_guards(enforced: Checkout, shown: Callable[[Path], Shown]) -> None:
+    ledger = Ledger(ledger_path(enforced.root, "sandbox"), "sandbox")
+    fault = FAULTS["rds_proxy_throttle"].model_validate(ARGUMENTS["rds_proxy_throttle"])
+    entry = ledger.intend(
+        "d", fault.kind, fault.resource, fault, fault.observe(Aws(account(enforced).target, ""), None)
+    )
+    try:
+        allow(enforced, [{"Effect": "Allow", "Action": "*", "Resource": "*"}])
+        plan = shown(EXPERIMENTS / "throttle-rds-proxy.yaml")
+        assert plan.code == 4
+        assert any("residue: expected no fault left from earlier runs" in line for line in plan.lines)
+    finally:
+        ledger.advance(entry.id, EntryState.VERIFIED)
+        ledger.close()
+
+
+def test_a_dry_run_tells_whether_a_resource_has_opted_in(enforced: Checkout, shown: Callable[[Path], Shown]) -> None:
+    allow(enforced, [{"Effect": "Allow", "Action": "*", "Resource": "*"}])
+    project = enforced.root / "tocsin.toml"
+    project.write_text('[targets.sandbox]\nopt_in = {chaos = "yes"}\n')
+    try:
+        plan = shown(EXPERIMENTS / "clock-in-throttled.yaml")
+    finally:
+        project.unlink()
+    assert plan.code == 4
+    assert any("opt-in: expected" in line and "chaos=yes" in line for line in plan.lines)
+
+
+def ringing(checkout: Checkout) -> list[Any]:
+    alarms: list[Any] = account(checkout).client("cloudwatch").describe_alarms(StateValue="ALARM")["MetricAlarms"]
+    return alarms

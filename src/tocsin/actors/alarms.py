@@ -30,18 +30,13 @@ _PATIENCE_PRODUCTION_S = 180.0
 def grants(system: System, arns: Arns) -> Iterator[Grant]:
     """What watching the alarms of this system, and their notifications, needs of IAM."""
     yield DESCRIBE_GRANT
-    yield Grant(
-        sid="Observe",
-        actions=("cloudwatch:DescribeAlarmHistory", "cloudwatch:GetMetricData", "cloudwatch:ListMetrics"),
-    )
+    yield Grant(sid="Observe", actions=("cloudwatch:DescribeAlarmHistory", "cloudwatch:ListMetrics"))
     if system.notifications is not None:
         yield Grant(
             sid="ReadNotifications",
             actions=("sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:DeleteMessage"),
             resources=(arns("sqs", system.notifications.queue),),
         )
-        # The topics are those of the account's alarms, whatever the system file says.
-        yield Grant(sid="Observe", actions=("sns:GetSubscriptionAttributes", "sns:ListSubscriptionsByTopic"))
 
 
 class AlarmWatcher(ThreadActor):
