@@ -31,7 +31,6 @@ _SHOWN_AGAIN: Mapping[str, Any] = {
     "propagateTags": "NONE",
     "placementConstraints": [],
     "placementStrategy": [],
-    "tags": [],
 }
 """Fields of a service that do nothing here, and their defaults."""
 _FARGATE = ("FARGATE", "FARGATE_SPOT")
@@ -46,6 +45,12 @@ class Catalogue(Protocol):
 
     def task_definition_arn(self, scope: Scope, reference: str) -> str:
         """ARN of an ACTIVE revision by its ARN, `family:revision` or `family`; "" when there is none."""
+
+    def tag(self, scope: Scope, arn: str, tags: Sequence[Json]) -> None:
+        """Give a new resource its tags, so that it can be tagged from now on."""
+
+    def tags(self, scope: Scope, arn: str) -> Sequence[Json]:
+        """Tags of a resource."""
 
     def balanced(self, target_group_arn: str) -> bool:
         """Whether a load balancer forwards to a target group."""
@@ -98,6 +103,7 @@ class EcsApi:
             settings={name: request.get(name, default) for name, default in _SHOWN_AGAIN.items()},
         )
         self._plant.create(record, definition)
+        self._catalogue.tag(scope, record.arn, request.get("tags") or [])
         return {"service": self._service(record)}
 
     def update_service(self, scope: Scope, request: Request) -> Json:
@@ -137,7 +143,9 @@ class EcsApi:
             if record is None:
                 failures.append({"arn": self._arn(scope, "service", cluster, reference), "reason": "MISSING"})
             else:
-                found.append(self._service(record))
+                shown = "TAGS" in (request.get("include") or ())
+                tags = {"tags": self._catalogue.tags(scope, record.arn)} if shown else {}
+                found.append({**self._service(record), **tags})
         return {"services": found, "failures": failures}
 
     def list_services(self, scope: Scope, request: Request) -> Json:

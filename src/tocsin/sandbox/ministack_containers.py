@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from xml.sax.saxutils import escape
@@ -31,6 +31,7 @@ RELIED_ON: Mapping[str, Mapping[str, str]] = {
         "_ACTION_MAP": "",
         "_clusters": "",
         "_task_defs": "",
+        "_tags": "",
         "_resolve_cluster_name": "ref",
         "_resolve_td_key": "ref",
         "_recount_cluster": "cluster_name",
@@ -167,13 +168,27 @@ class Containers:
     def task_definition_arn(self, scope: Scope, reference: str) -> str:
         """ARN of an ACTIVE revision; "" when there is none."""
         with self._ministack.scope(scope):
-            found = self._ecs._task_defs.get(self._ecs._resolve_td_key(reference) or "")
-            return str(found["taskDefinitionArn"]) if found and found["status"] == "ACTIVE" else ""
+            known = self._ecs._task_defs
+            exact = known.get(self._ecs._resolve_td_key(reference) or "")
+            # A family alone is its latest ACTIVE revision, not its latest.
+            candidates = [exact] if ":" in reference else [one for one in known.values() if one["family"] == reference]
+            active = [one for one in candidates if one and one["status"] == "ACTIVE"]
+            return str(max(active, key=lambda one: int(one["revision"]))["taskDefinitionArn"]) if active else ""
 
     def task_definition(self, scope: Scope, arn: str) -> TaskDefinition:
         """A revision, also one that was deregistered since: a service goes on with it."""
         with self._ministack.scope(scope):
             return _task_definition(self._ecs._task_defs[self._ecs._resolve_td_key(arn)])
+
+    def tag(self, scope: Scope, arn: str, tags: Sequence[Json]) -> None:
+        """Give a new resource its tags, so that it can be tagged from now on."""
+        with self._ministack.scope(scope):
+            self._ecs._tags[arn] = list(tags)
+
+    def tags(self, scope: Scope, arn: str) -> Sequence[Json]:
+        """Tags of a resource."""
+        with self._ministack.scope(scope):
+            return list(self._ecs._tags.get(arn, ()))
 
     def secrets(self, scope: Scope, container: ContainerDefinition) -> Mapping[str, str]:
         """Values from Secrets Manager and Parameter Store."""
@@ -340,7 +355,8 @@ class Containers:
             users = {
                 listener["LoadBalancerArn"]
                 for listener in self._elb._listeners.values()
-                if any(action.get("TargetGroupArn") == arn for action in listener["DefaultActions"])
+                if listener["LoadBalancerArn"] in self._elb._lbs
+                and any(action.get("TargetGroupArn") == arn for action in listener["DefaultActions"])
             }
         return TargetGroup(
             arn=arn,

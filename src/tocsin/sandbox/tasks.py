@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from tocsin.sandbox import supervise
 CPU_UNITS_PER_VCPU = 1024
 _LONGEST_LINE = 256 * 1024
 _KILL_S = 5.0
+_PORTS = (10_000, 32_000)
 _PYTHONS = frozenset({"python", "python3"})
 
 LineSink = Callable[[str], None]
@@ -195,7 +197,11 @@ def process_groups() -> Mapping[int, Sequence[int]]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 on which nobody listens.
+
+    The task binds it a while later, so it is none of those that the system gives to outgoing connections meanwhile.
+    """
+    while True:
+        port = random.randrange(*_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

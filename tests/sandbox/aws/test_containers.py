@@ -85,8 +85,11 @@ def test_a_system_file_finds_the_load_balancer_by_its_name(fleet: Fleet) -> None
     )
     target = fleet.shop.account.target
     assert resolve_base_url(system.endpoint, target) == fleet.url
-    found = resolve_system(system, target).alarms["a"].cloudwatch.alarm_description
-    assert found == f"{fleet.dimensions['LoadBalancer']} {fleet.dimensions['TargetGroup']}"
+    resolved = resolve_system(system, target).alarms["a"]
+    assert isinstance(resolved, CloudWatchAlarm)
+    assert (
+        resolved.cloudwatch.alarm_description == f"{fleet.dimensions['LoadBalancer']} {fleet.dimensions['TargetGroup']}"
+    )
     with pytest.raises(NotFound, match="Did you mean"):
         resolve_base_url(Endpoint(load_balancer=fleet.name + "x"), target)
 
@@ -208,13 +211,20 @@ def test_without_a_circuit_breaker_a_bad_image_is_tried_ever_more_slowly_until_i
     first, second = fleet.service["deployments"]
     assert (first["rolloutState"], first["runningCount"], second["runningCount"]) == ("IN_PROGRESS", 0, 2)
     assert fleet.get().status_code == 200
-    fleet.update(taskDefinition=good)
+    # A family without a revision is its latest one that is not deregistered.
+    fleet.client("ecs").deregister_task_definition(taskDefinition=first["taskDefinition"])
+    fleet.update(taskDefinition=fleet.name)
     fleet.wait_until_steady()
+    assert fleet.service["taskDefinition"] == good
 
 
 def test_a_forced_deployment_replaces_every_task(fleet: Fleet) -> None:
-    fleet.create(fleet.define(), desired=1)
+    fleet.create(fleet.define(), desired=1, tags=[{"key": "team", "value": "web"}])
     fleet.wait_until_steady()
+    ecs, arn = fleet.client("ecs"), fleet.service["serviceArn"]
+    ecs.tag_resource(resourceArn=arn, tags=[{"key": "drill", "value": "yes"}])
+    (shown,) = ecs.describe_services(cluster=CLUSTER, services=[fleet.name], include=["TAGS"])["services"]
+    assert {tag["key"] for tag in shown["tags"]} == {"team", "drill"}
     (first,) = fleet.tasks()
     fleet.update(forceNewDeployment=True)
     fleet.wait_until_steady()
