@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,16 @@ from tocsin.ledger import EntryState, Ledger
 from tocsin.model.base import Model
 from tocsin.project import ledger_path
 from tocsin.recovery import close_entries_of_a_gone_sandbox
+
+# Everything is imported before: nobody may not read the checkout.
+_BECOME_NOBODY = """
+import os
+import tests.test_ledger, tocsin.ledger
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+"""
 
 
 class Arguments(Model):
@@ -58,6 +71,46 @@ def test_a_ledger_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     blocker.write_text("")
     with pytest.raises(LedgerError, match="Without a ledger nothing is injected"):
         Ledger(blocker / "ledger.sqlite", "t")
+
+
+def test_a_ledger_that_may_only_be_read_can_be_read_and_not_be_written() -> None:
+    """Written by one user, opened by another: root itself would be allowed to write."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "ledger.sqlite"
+        Ledger(path, "t").intend("d", "f", "r", Arguments(), Prior())
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+        code = (
+            "import sys; from pathlib import Path\n"
+            "from tests.test_ledger import Arguments, Prior\n"
+            "from tocsin.ledger import Ledger\n"
+            "ledger = Ledger(Path(sys.argv[1]), 't')\n"
+            "print(len(ledger.entries(only_open=True)))\n"
+            "ledger.intend('d', 'f', 'r', Arguments(), Prior())\n"
+        )
+        found = subprocess.run(
+            [sys.executable, "-c", f"{_BECOME_NOBODY}{code}", str(path)],
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        path.parent.chmod(0o755)
+        assert found.stdout == "1\n"
+        assert "found: attempt to write a readonly database. Without a ledger nothing is injected" in found.stderr
+        assert len(Ledger(path, "t").entries()) == 1
+
+
+def test_a_ledger_of_an_older_version_keeps_its_open_entries(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path, "t").intend("d", "f", "r", Arguments(), Prior())
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE entries DROP COLUMN expires_at")
+        db.execute("DROP TABLE notes")
+    (entry,) = Ledger(path, "t").entries(only_open=True)
+    assert (entry.prior, entry.expires_at) == ({"percent": 100}, None)
+    Ledger(path, "t").advance(entry.id, EntryState.VERIFIED)
+    assert Ledger(path, "t").entries(only_open=True) == []
 
 
 def test_a_damaged_ledger_says_so(tmp_path: Path) -> None:

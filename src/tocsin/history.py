@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -59,7 +60,8 @@ class History:
 
     def close(self) -> None:
         """Close the file; later events are ignored (an actor that outlives the drill has nothing to add)."""
-        with self._lock:
+        # What could not be written has been said by `record`; closing tries it again.
+        with self._lock, suppress(OSError):
             self._file.close()
 
 

@@ -14,10 +14,10 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tocsin.errors import LedgerError, Refused
 from tocsin.model.base import Model
@@ -98,8 +98,16 @@ class Ledger:
 
     def _add_missing_columns(self) -> None:
         """A ledger of an older Tocsin may hold open entries: it is brought up to date, never replaced."""
-        if "expires_at" not in {row["name"] for row in self._db.execute("PRAGMA table_info(entries)")}:
+        if self._has_column("expires_at"):
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        # Asked again: another process may have been first.
+        if not self._has_column("expires_at"):
             self._db.execute("ALTER TABLE entries ADD COLUMN expires_at REAL")
+        self._db.execute("COMMIT")
+
+    def _has_column(self, name: str) -> bool:
+        return name in {row["name"] for row in self._db.execute("PRAGMA table_info(entries)")}
 
     def intend(
         self,
@@ -193,9 +201,7 @@ class Ledger:
                     f"expected target '{self.target}' to be free, found it in use by {holder}. "
                     "Wait for that run to end, or stop it.",
                 ) from None
-            file.truncate(0)
-            file.write(f"{owner} (process {os.getpid()})\n")
-            file.flush()
+            _tell_who(file, f"{owner} (process {os.getpid()})\n")
             yield
 
     def close(self) -> None:
@@ -211,6 +217,13 @@ class Ledger:
                 f"expected to {doing} the ledger {self.path}, found: {error}. Without a ledger nothing is injected; "
                 "check the disk and the permissions of its directory."
             ) from error
+
+
+def _tell_who(file: IO[str], owner: str) -> None:
+    """For whoever is refused. On a full disk nobody is told, and the lock holds all the same."""
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), owner.encode())
 
 
 def _entry(row: sqlite3.Row) -> Entry:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tocsin.errors import ResidueLeft, TargetError, Unavailable
+from tocsin.errors import LedgerError, ResidueLeft, TargetError, Unavailable
 from tocsin.faults.lifecycle import RETRY_AFTER_S, recover
 from tocsin.faults.registry import FAULTS
 from tocsin.guards.admission import check_identity
@@ -43,11 +43,16 @@ def recover_target(root: Path, name: str) -> Iterator[str]:
             yield f"nothing to recover on target '{name}'"
             return
         with ledger.lock(_OWNER):
+            # Read before anything is written: on a full disk a failed write may make the file unreadable.
+            found = ledger.entries(only_open=True)
             target = load_target(root, name)
             _know_the_account(target)
             with _account_lock(replace(target, region=locked_in or target.region), ledger):
-                for entry in recover(target, ledger):
+                mended = recover(target, ledger, found)
+                for entry in mended:
                     yield f"undone and verified: {entry.fault} on {entry.resource}"
+                if not mended and locked_in is None:
+                    yield f"nothing is left to recover on target '{name}': another process did it meanwhile"
             if locked_in is not None:
                 yield "the lock that a dead run left in the account is gone"
     finally:
@@ -83,13 +88,14 @@ def _know_the_account(target: Target) -> None:
 
 @contextmanager
 def _account_lock(target: Target, ledger: Ledger) -> Iterator[None]:
-    """Nobody else breaks what is being mended. A lock that cannot be asked for keeps nothing from being mended.
+    """Nobody else breaks what is being mended. A lock that cannot be asked for, or noted on a full disk, keeps nothing
+    from being mended.
 
     Raises:
         Refused: another runner holds it.
     """
     lock = AccountLock(target, ledger, _OWNER, _LONGEST_WALL_S)
-    with suppress(TargetError):
+    with suppress(TargetError, LedgerError):
         lock.take()
     try:
         yield

@@ -23,6 +23,7 @@ from tocsin.errors import (
     HistoryError,
     Interrupted,
     InvalidInput,
+    LedgerError,
     Refused,
     ResidueLeft,
     SandboxError,
@@ -289,7 +290,10 @@ def _drill_wall_s(plan: Plan, target: Target) -> float:
 
 def _louder(error: HistoryError, ledger: Ledger, drill: str) -> TocsinError:
     """Without a history there is no verdict: what is left broken must be said here."""
-    left = ledger.entries(only_open=True, drill=drill)
+    try:
+        left = ledger.entries(only_open=True, drill=drill)
+    except LedgerError as unreadable:
+        return ResidueLeft(f"{error} {unreadable} Whether a fault is left is not known: call `tocsin recover`.")
     names = ", ".join(f"{entry.fault} on {entry.resource}" for entry in left)
     return ResidueLeft(f"{error} Still in place: {names}. Call `tocsin recover`.") if left else error
 

@@ -36,6 +36,9 @@ class TargetSpec(GuardRules):
         description="role under which EventBridge Scheduler ends a fault that nobody is left to undo",
     )
     scale: float = Field(default=1.0, gt=0, description="production seconds per second; above 1 only for emulators")
+    timeout_s: float = Field(
+        default=20.0, gt=0, description="how long one call of the AWS API may take, in wall seconds"
+    )
 
     @model_validator(mode="after")
     def _real_accounts_opt_in(self) -> TargetSpec:
@@ -115,6 +118,7 @@ def load_target(root: Path, name: str) -> Target:
         endpoint_url=spec.endpoint_url,
         dead_man_role=spec.dead_man_role,
         scale=spec.scale,
+        timeout_s=spec.timeout_s,
         rules=spec.rules,
     )
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tocsin.errors import ResidueLeft, TargetError
+from tocsin.errors import LedgerError, ResidueLeft, TargetError
 from tocsin.faults.base import Aws, Fault, State
 from tocsin.faults.lifecycle import FaultLifecycle, recover
 from tocsin.ledger import EntryState, Ledger
@@ -115,6 +115,15 @@ def test_injected_seen_undone_and_verified(bench: Bench) -> None:
 
 def test_a_fault_to_the_value_already_set_has_no_effect(bench: Bench) -> None:
     assert bench.lifecycle.inject(bench.fault(limit=100)) is FaultStage.NO_EFFECT
+
+
+def test_what_cannot_be_written_down_is_not_broken(bench: Bench) -> None:
+    bench.ledger.close()
+    with pytest.raises(LedgerError):
+        bench.lifecycle.inject(bench.fault())
+    assert bench.settings() == {"limit": 100, "mode": "fast"}
+    assert bench.lifecycle.refusal is not None
+    assert bench.lifecycle.refusal.guard == "ledger"
 
 
 def test_an_api_that_changes_nothing_has_no_effect(bench: Bench) -> None:

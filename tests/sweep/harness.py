@@ -117,6 +117,7 @@ class Range:
         bare = {name: system[name] for name in ("system", "title", "region", "endpoint")}
         path.write_text(yaml.safe_dump(bare))
         (self.root / "bare").mkdir()
+        (self.root / "logs").mkdir()
         for kind in FAULTS:
             self.experiment(kind).write_text(yaml.safe_dump(bare_experiment(kind), sort_keys=False))
         self._target = replace(load_target(self.root, "sandbox"), region=REGION)
@@ -147,8 +148,8 @@ class Range:
 
     @property
     def log(self) -> Path:
-        """What the drills printed."""
-        return self.root / "drills.log"
+        """What the latest drill, and the commands after it, printed."""
+        return self.root / "logs" / f"{self._shots}.log"
 
     def tocsin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The command in a fresh process."""
@@ -157,6 +158,13 @@ class Range:
     def recover(self, bug: str = "") -> subprocess.CompletedProcess[str]:
         """`tocsin recover` in a fresh process; with a planted bug when one is named."""
         return self._fresh("tests.sweep.bugs", bug) if bug else self.tocsin("recover")
+
+    def start_recover(self) -> subprocess.Popen[str]:
+        """`tocsin recover` in a fresh process that nobody waits for."""
+        command = [sys.executable, "-m", "tocsin.cli", "recover"]
+        return subprocess.Popen(
+            command, cwd=self.root, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     def _fresh(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", module, *arguments]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tocsin.errors import HistoryError, LedgerError, Refused, ResidueLeft, TargetError, Unavailable
@@ -57,6 +57,8 @@ class FaultLifecycle:
     registry: Mapping[str, type[AnyFault]] = field(default_factory=lambda: FAULTS)
     stages: dict[str, FaultStage] = field(default_factory=dict)
     refusal: Refused | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+    """By entry: why it could not be undone, or not be closed."""
     _written: list[Entry] = field(default_factory=list)
 
     def inject(self, fault: AnyFault) -> FaultStage:
@@ -77,8 +79,7 @@ class FaultLifecycle:
         self._ask(fault, looking)
         call = fault.dead_man(looking, prior) if self.target.dead_man_role and not fault.expires else None
         expires_at = ends_at if fault.expires or call else None
-        entry = self.ledger.intend(self.drill, fault.kind, fault.resource, fault, prior, expires_at)
-        self._written.append(entry)
+        entry = self._write_down(fault, prior, expires_at)
         aws = Aws(self.target, entry.id, expires_at)
         if call is not None:
             self._arm(entry, aws, call)
@@ -87,6 +88,15 @@ class FaultLifecycle:
         self.ledger.advance(entry.id, EntryState.INJECTED)
         self._stage(entry, FaultStage.ACCEPTED)
         return self._await_effect(fault, entry, aws, prior)
+
+    def _write_down(self, fault: AnyFault, prior: State, expires_at: float | None) -> Entry:
+        try:
+            entry = self.ledger.intend(self.drill, fault.kind, fault.resource, fault, prior, expires_at)
+        except LedgerError as error:
+            self.refusal = Refused("ledger", f"{error} Nothing was injected.")
+            raise
+        self._written.append(entry)
+        return entry
 
     def _longest(self) -> float:
         return min(_ENDS_AFTER_S, self.target.rules.max_duration or _ENDS_AFTER_S)
@@ -220,6 +230,8 @@ class FaultLifecycle:
 
     def _tell(self, entry: Entry, stage: FaultStage, detail: str = "") -> None:
         """A stage of the undo: a history that cannot be written keeps no undo from being made."""
+        if stage in (FaultStage.UNDO_FAILED, FaultStage.DRIFTED):
+            self.reasons[entry.id] = detail
         with contextlib.suppress(HistoryError):
             self._stage(entry, stage, detail)
 
@@ -228,8 +240,16 @@ class FaultLifecycle:
         self.record(FaultChanged(at=time.time(), entry=entry.id, fault=entry.fault, stage=stage, detail=detail))
 
 
-def recover(target: Target, ledger: Ledger, *, registry: Mapping[str, type[AnyFault]] = FAULTS) -> list[Entry]:
+def recover(
+    target: Target,
+    ledger: Ledger,
+    found: Sequence[Entry] | None = None,
+    *,
+    registry: Mapping[str, type[AnyFault]] = FAULTS,
+) -> list[Entry]:
     """Finish what dead processes left open on this target, as often as it is called.
+
+    `found` are the open entries when they have been read already.
 
     Returns:
         The entries that were open and are now verified.
@@ -237,17 +257,16 @@ def recover(target: Target, ledger: Ledger, *, registry: Mapping[str, type[AnyFa
     Raises:
         ResidueLeft: at least one is still open; the message names each.
     """
-    found = ledger.entries(only_open=True)
+    found = ledger.entries(only_open=True) if found is None else found
     lifecycle = FaultLifecycle(target=target, ledger=ledger, drill="recover", registry=registry)
     left = lifecycle.undo_all(found)
     if left:
-        details = {entry.id: entry.detail for entry in ledger.entries(only_open=True)}
-        lines = "\n".join(f"  {e.id}  {e.fault} on {e.resource}: {details.get(e.id, '')}" for e in left)
+        lines = "\n".join(f"  {e.id}  {e.fault} on {e.resource}: {lifecycle.reasons[e.id]}" for e in left)
         raise ResidueLeft(
             f"expected every fault on target '{target.name}' to be undone, found {len(left)} still in place:\n{lines}\n"
             "Mend what each line names, then call `tocsin recover` again."
         )
-    return found
+    return list(found)
 
 
 def _disarm(fault: AnyFault, entry: Entry, aws: Aws) -> None:
