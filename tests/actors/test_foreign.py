@@ -20,9 +20,9 @@ LOOK = {"type": "probe", "name": "a look"}
 
 
 class Seen:
-    def __init__(self) -> None:
+    def __init__(self, *rollbacks: dict[str, Any]) -> None:
         self.events: list[Event] = []
-        self.foreign = ForeignFaults(self)
+        self.foreign = ForeignFaults(self, rollbacks)
 
     def record(self, event: Event) -> None:
         self.events.append(event)
@@ -38,7 +38,7 @@ class Seen:
 
 @pytest.fixture
 def seen() -> Seen:
-    return Seen()
+    return Seen(ACTION, PROBE)
 
 
 def test_an_action_with_both_proofs_is_a_whole_fault(seen: Seen) -> None:
@@ -98,3 +98,19 @@ def test_our_own_faults_speak_for_themselves(seen: Seen) -> None:
     seen.run(Act.RECOVERY, OWN)
     seen.foreign.rolled_back()
     assert seen.stages() == []
+
+
+def test_what_ends_by_itself_needs_only_to_be_looked_at() -> None:
+    seen = Seen(PROBE)
+    seen.run(Act.FAULT, ACTION, PROBE)
+    seen.run(Act.RECOVERY, PROBE)
+    seen.foreign.rolled_back()
+    assert seen.stages()[-3:] == [FaultStage.UNDO_REQUESTED, FaultStage.UNDONE, FaultStage.VERIFIED]
+
+
+def test_an_undo_of_ours_does_not_undo_what_others_did() -> None:
+    seen = Seen(OWN)
+    seen.run(Act.FAULT, ACTION, PROBE)
+    seen.run(Act.RECOVERY, OWN)
+    seen.foreign.rolled_back()
+    assert seen.stages()[-1] is FaultStage.UNDO_FAILED

@@ -8,7 +8,7 @@ everything is as before. Without them the drill has no evidence, and cannot pass
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tocsin.history import Recorder
@@ -19,10 +19,15 @@ _IN_FORCE = (FaultStage.REQUESTED, FaultStage.ACCEPTED, FaultStage.EFFECTIVE)
 
 
 class ForeignFaults:
-    """Follows the activities of one experiment, and records the stages that they prove."""
+    """Follows the activities of one experiment, and records the stages that they prove.
 
-    def __init__(self, history: Recorder) -> None:
+    `rollbacks` are those of the experiment: where there is no action among them, what was done ends by itself (a
+    reboot), and looking is all that is left to do.
+    """
+
+    def __init__(self, history: Recorder, rollbacks: Sequence[Mapping[str, Any]]) -> None:
         self._history = history
+        self._heals = all(_is_probe(activity) or not _is_foreign(activity) for activity in rollbacks)
         self._stages: dict[str, FaultStage] = {}
         self._faults: dict[str, str] = {}
         self._rollback_failed = ""
@@ -39,14 +44,16 @@ class ForeignFaults:
     def begins(self, activity: Mapping[str, Any], act: Act) -> None:
         """An activity is about to run."""
         if _is_probe(activity):
+            if act is Act.RECOVERY and self._heals:
+                self._move_in_force(FaultStage.UNDO_REQUESTED)
+                self._move_all(FaultStage.UNDO_REQUESTED, FaultStage.UNDONE)
             return
         if act is Act.FAULT and _is_foreign(activity):
             entry = f"action {len(self._stages) + 1}"
             self._faults[entry] = _name(activity)
             self._move(entry, FaultStage.REQUESTED)
-        elif act is Act.RECOVERY:
-            for stage in _IN_FORCE:
-                self._move_all(stage, FaultStage.UNDO_REQUESTED)
+        elif act is Act.RECOVERY and not self._heals:
+            self._move_in_force(FaultStage.UNDO_REQUESTED)
 
     def ended(self, activity: Mapping[str, Any], act: Act, *, ok: bool, detail: str) -> None:
         """An activity has run."""
@@ -66,6 +73,10 @@ class ForeignFaults:
         for entry, stage in self._stages.items():
             if stage is not FaultStage.VERIFIED:
                 self._move(entry, FaultStage.UNDO_FAILED, why)
+
+    def _move_in_force(self, after: FaultStage) -> None:
+        for stage in _IN_FORCE:
+            self._move_all(stage, after)
 
     def _move_all(self, before: FaultStage, after: FaultStage, detail: str = "") -> None:
         for entry, stage in self._stages.items():

@@ -41,7 +41,7 @@ class Injector:
         configuration = load_configuration(self._raw.get("configuration", {}))
         self._secrets = load_secrets(self._raw.get("secrets", {}), configuration)
         self._configuration = {**configuration, CONFIGURATION_KEY: faults}
-        self._foreign = ForeignFaults(ctx.history)
+        self._foreign = ForeignFaults(ctx.history, self._raw.get("rollbacks") or ())
         self._journal: dict[str, Any] = {
             "experiment": self._raw,
             "start": _iso(),
