@@ -56,14 +56,16 @@ class ForeignFaults:
             self._move_in_force(FaultStage.UNDO_REQUESTED)
 
     def ended(self, activity: Mapping[str, Any], act: Act, *, ok: bool, detail: str) -> None:
-        """An activity has run."""
+        """An activity has run; `detail` says why when it did not succeed."""
         if not ok:
             self._rollback_failed = detail if act is Act.RECOVERY else ""
         elif act is Act.FAULT:
-            after = FaultStage.EFFECTIVE if _is_probe(activity) else FaultStage.ACCEPTED
-            self._move_all(FaultStage.ACCEPTED if _is_probe(activity) else FaultStage.REQUESTED, after, detail)
+            if _is_probe(activity):
+                self._move_all(FaultStage.ACCEPTED, FaultStage.EFFECTIVE, _shown_by(activity))
+            else:
+                self._move_all(FaultStage.REQUESTED, FaultStage.ACCEPTED)
         elif _is_probe(activity):
-            self._move_all(FaultStage.UNDONE, FaultStage.VERIFIED, detail)
+            self._move_all(FaultStage.UNDONE, FaultStage.VERIFIED, _shown_by(activity))
         else:
             self._move_all(FaultStage.UNDO_REQUESTED, FaultStage.UNDONE)
 
@@ -87,6 +89,10 @@ class ForeignFaults:
         self._stages[entry] = stage
         fault = self._faults[entry]
         self._history.record(FaultChanged(at=time.time(), entry=entry, fault=fault, stage=stage, detail=detail))
+
+
+def _shown_by(probe: Mapping[str, Any]) -> str:
+    return f"shown by the probe '{probe.get('name')}'"
 
 
 def _is_probe(activity: Mapping[str, Any]) -> bool:

@@ -107,7 +107,7 @@ class Injector:
         run = self._execute(activity)
         runs.append(run)
         ok = run["status"] == "succeeded" and _tolerated(run)
-        self._foreign.ended(activity, act, ok=ok, detail=_outcome(run))
+        self._foreign.ended(activity, act, ok=ok, detail="" if ok else _outcome(run))
         self._ctx.history.record(
             ActivityRan(
                 at=self._ctx.now(),
@@ -157,12 +157,16 @@ def quiet_chaos_toolkit() -> None:
     logger.propagate = False
 
 
-def _tolerated(run: Mapping[str, Any]) -> bool:
+def _tolerated(run: dict[str, Any]) -> bool:
     """A probe of the method with a tolerance must meet it: Chaos Toolkit runs it and ignores the answer."""
     activity = run["activity"]
     if activity.get("type") != "probe" or "tolerance" not in activity:
         return True
-    return bool(within_tolerance(activity["tolerance"], run["output"]))
+    try:
+        return bool(within_tolerance(activity["tolerance"], run["output"]))
+    except Exception as error:  # whatever an extension's tolerance raises says nothing about the system
+        run["status"], run["exception"] = "failed", [f"its tolerance cannot be asked: {error}"]
+        return False
 
 
 def _outcome(run: Mapping[str, Any]) -> str:
