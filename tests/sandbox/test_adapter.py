@@ -13,11 +13,13 @@ import importlib
 import tocsin.sandbox.ministack_adapter as adapter
 import tocsin.sandbox.ministack_containers as containers
 import tocsin.sandbox.ministack_elasticache as elasticache
+import tocsin.sandbox.ministack_rds as rds
 {bug}
 try:
     adapter.check_internals()
     adapter.check_internals(containers.RELIED_ON)
     adapter.check_internals(elasticache.RELIED_ON)
+    adapter.check_internals(rds.RELIED_ON)
 except adapter.SandboxError as error:
     print(error)
 """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import json
 import logging
@@ -21,64 +20,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tocsin.errors import SandboxError, TocsinError
+from tocsin.errors import TocsinError
 from tocsin.sandbox import stubs
 from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.cloudwatch import Alarms, MetricQueries
 from tocsin.sandbox.environments import Environments
-from tocsin.sandbox.metrics import HIGH_RESOLUTION_S, MINUTE_S, MetricStore, ScopedSink, SystemTime
+from tocsin.sandbox.metrics import HIGH_RESOLUTION_S, MINUTE_S, MetricStore, SystemTime
 from tocsin.sandbox.ministack_adapter import Ministack, configure
 from tocsin.sandbox.ministack_containers import Containers
 from tocsin.sandbox.ministack_elasticache import Caches
+from tocsin.sandbox.ministack_rds import Databases
 from tocsin.sandbox.plant import Plant
 from tocsin.sandbox.prometheus import Prometheus
-from tocsin.sandbox.rds import RdsPlant
 from tocsin.sandbox.server import Gateway, api_app, aws_app, listen, serve_on
 
 _logger = logging.getLogger("tocsin.sandbox")
 _ECS = "ecs://"
-
-
-class Databases:
-    """Keeps the RDS plant as the AWS API says it should be."""
-
-    def __init__(self, ministack: Ministack, plant: RdsPlant) -> None:
-        self._ministack = ministack
-        self._plant = plant
-        self._known: tuple[Any, Any] = ((), ())
-        self._lock = asyncio.Lock()
-        self._failure: str | None = None
-
-    async def changed(self) -> None:
-        """Apply what changed. A new DB instance starts beside the request that created it, as on AWS."""
-        wanted = self._ministack.databases()
-        if wanted == self._known:
-            return
-        grown = len(wanted[0]) > len(self._known[0])
-        self._known = wanted
-        if grown:
-            self._ministack.in_background(self._reconcile())
-        else:
-            await self._reconcile()
-
-    async def _reconcile(self) -> None:
-        async with self._lock:
-            try:
-                self._ministack.set_database_endpoints(await self._plant.reconcile(*self._ministack.databases()))
-            except Exception as error:
-                self._failure = str(error)
-                _logger.exception("RDS plant")
-
-    async def endpoint(self, identifier: str) -> tuple[str, int]:
-        """Host and port of a DB instance, once it accepts connections. Raises SandboxError."""
-        async with self._lock:
-            endpoints = await self._plant.reconcile(*self._ministack.databases())
-            self._ministack.set_database_endpoints(endpoints)
-        if identifier not in endpoints.instances:
-            raise SandboxError(
-                f"expected a DB instance '{identifier}', found {', '.join(endpoints.instances) or 'none'}"
-            )
-        return endpoints.instances[identifier]
 
 
 class Daemon:
@@ -101,13 +58,11 @@ class Daemon:
         self._ministack = Ministack(clock, self._store, self._environments, self._endpoint_url, self._open_api)
         self._alarms = Alarms(self._ministack, self._store)
         MetricQueries(self._ministack, self._store)
-        self._sink = ScopedSink(self._store, self._ministack.database_scope)
-        self._plant = RdsPlant(directory / "rds", clock, self._sink)
-        self._databases = Databases(self._ministack, self._plant)
+        self._databases = Databases(self._ministack, self._store, directory / "rds", clock)
         self._account = account
         self._containers = Containers(self._ministack, self._store, self._endpoint_url)
         self._caches = Caches(self._ministack, self._store, directory / "elasticache", directory, clock)
-        self._plants: tuple[Plant, ...] = (self._containers, self._caches)
+        self._plants: tuple[Plant, ...] = (self._containers, self._databases, self._caches)
 
     async def run(self, report_fd: int, lifeline_fd: int) -> None:
         """Serve until SIGTERM, or until the lifeline breaks."""
@@ -193,13 +148,10 @@ class Daemon:
     async def _publish(self, now_s: int) -> None:
         # The gauges belong to the minute that ends now.
         wall = self._time.wall(now_s - MINUTE_S / 2)
-        self._sink.wall = wall
-        self._plant.publish()
         self._ministack.publish_queues(wall)
         for plant in self._plants:
             await plant.publish(wall)
         self._environments.reap()
-        await self._databases.changed()
         if now_s % (60 * MINUTE_S) == 0:
             self._store.forget_old()
 
@@ -253,8 +205,6 @@ class Daemon:
             await server.close()
         for stub in self._stubs:
             await stub.close()
-        with contextlib.suppress(TocsinError):
-            await self._plant.close()
         await asyncio.gather(*self._servers, return_exceptions=True)
 
 

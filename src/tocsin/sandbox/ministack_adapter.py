@@ -35,7 +35,6 @@ from tocsin.sandbox.account import ROOT_SECRET
 from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.environments import MAX_ENVIRONMENTS, Environments, FunctionVersion, Outcome
 from tocsin.sandbox.metrics import MetricStore, Scope
-from tocsin.sandbox.rds import DbInstance, DbProxy, Endpoints, ProxyPool
 
 VERSION = "1.5.33"
 
@@ -139,7 +138,7 @@ RELIED_ON: Mapping[str, Mapping[str, str]] = {
         "invoke_async_with_retry": "func, event",
         "lambda_execute_result_to_api_proxy_response": "exec_result",
     },
-    "services.rds": {"_instances": "", "_db_proxies": "", "_db_proxy_endpoints": ""},
+    "services.rds": {"_db_proxies": ""},
     "services.sns": {
         "_fanout": "topic_arn, msg_id, message, subject, message_structure, message_attributes, "
         "message_group_id, message_dedup_id",
@@ -1298,64 +1297,6 @@ class Ministack:
         """Epoch seconds of a timestamp in a request."""
         epoch: float | None = self._cloudwatch._parse_ts(value)
         return epoch
-
-    # ------------------------------------------------------------------------------------------ RDS
-
-    def databases(self) -> tuple[tuple[DbInstance, ...], tuple[DbProxy, ...]]:
-        """The DB instances and proxies of all accounts and regions."""
-        instances = tuple(
-            DbInstance(
-                identifier=record["DBInstanceIdentifier"],
-                instance_class=record.get("DBInstanceClass", "db.t3.micro"),
-                database=record.get("DBName") or None,
-                master_username=record.get("MasterUsername") or "postgres",
-            )
-            for record in list(self._rds._instances._data.values())
-            if "postgres" in record.get("Engine", "")
-        )
-        proxies = tuple(
-            DbProxy(
-                name=record["DBProxyName"],
-                pool=_pool(record["TargetGroup"].get("ConnectionPoolConfig") or {}),
-                targets=tuple(target["RdsResourceId"] for target in record.get("Targets", [])),
-            )
-            for record in list(self._rds._db_proxies._data.values())
-        )
-        return instances, proxies
-
-    def database_scope(self, dimensions: Mapping[str, str]) -> Scope:
-        """Account and region of the DB instance or proxy that the dimensions of a metric name."""
-        stores = {"DBInstanceIdentifier": self._rds._instances, "ProxyName": self._rds._db_proxies}
-        for dimension, store in stores.items():
-            for account, region, name in list(store._data):
-                if name == dimensions.get(dimension):
-                    return account, region
-        # Deleted a moment ago, and this is the last that is heard of it.
-        return self.current_scope()
-
-    def set_database_endpoints(self, endpoints: Endpoints) -> None:
-        """Say in API answers where the databases and proxies really listen.
-
-        A proxy's `Endpoint` on AWS is a host whose port is the engine's; the ports of a sandbox are free ports, so
-        here it is "host:port".
-        """
-        for record in list(self._rds._instances._data.values()):
-            at = endpoints.instances.get(record["DBInstanceIdentifier"])
-            if at is not None:
-                record["Endpoint"] = {**(record.get("Endpoint") or {}), "Address": at[0], "Port": at[1]}
-        for store in (self._rds._db_proxies, self._rds._db_proxy_endpoints):
-            for record in list(store._data.values()):
-                at = endpoints.proxies.get(record["DBProxyName"])
-                if at is not None:
-                    record["Endpoint"] = f"{at[0]}:{at[1]}"
-
-
-def _pool(config: Mapping[str, Any]) -> ProxyPool:
-    return ProxyPool(
-        max_connections_percent=int(config.get("MaxConnectionsPercent", 100)),
-        max_idle_connections_percent=int(config.get("MaxIdleConnectionsPercent", 50)),
-        borrow_timeout_s=int(config.get("ConnectionBorrowTimeout", 120)),
-    )
 
 
 def _changed(module: Any, module_name: str, name: str, parameters: str) -> str | None:

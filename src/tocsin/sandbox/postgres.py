@@ -15,7 +15,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import stat
 import sys
 import tempfile
@@ -26,12 +25,16 @@ from pathlib import Path
 import psutil
 
 from tocsin.errors import SandboxError
-from tocsin.sandbox.supervise import MARKER
+from tocsin.sandbox.supervise import MARKER, HeldPort
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 3.0
 
-# Nothing here has to survive a crash, and a dozen of these must fit beside everything else on a laptop.
+_NOT_YET = ("Address already in use", "is still in use", "already exists")
+"""What a server says that is started while the processes of a killed one are still ending."""
+
+# What is committed survives a crash of the server, not one of the machine; and a dozen of these must fit beside
+# everything else on a laptop.
 SETTINGS = {
     "autovacuum_max_workers": "1",
     "dynamic_shared_memory_type": "mmap",  # in the data directory, so that a kill leaves nothing in /dev/shm
@@ -41,16 +44,15 @@ SETTINGS = {
     "jit": "off",
     "listen_addresses": "127.0.0.1",
     "max_logical_replication_workers": "0",
-    "max_wal_senders": "0",
+    "max_wal_senders": "2",  # for snapshots: pg_basebackup
     "max_parallel_workers": "0",
     "max_worker_processes": "1",
     "min_wal_size": "32MB",
     "shared_buffers": "16MB",
-    "synchronous_commit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "unix_socket_directories": "",
-    "wal_level": "minimal",
+    "wal_level": "replica",
 }
 
 # Runs as a child: gives up root, asks the kernel to be told when the parent dies, then becomes the program.
@@ -109,23 +111,46 @@ class Sample:
     client_connections: int
 
 
-class PostgresServer:
-    """One PostgreSQL server on 127.0.0.1; make it with `start`, end it with `stop`."""
+@dataclass(frozen=True)
+class ClusterCopy:
+    """The files of a database cluster as they were at one moment; nobody serves them."""
 
-    def __init__(self, home: Path, scratch: Path, binaries: Path, account: Account) -> None:
+    home: Path
+    directory: Path
+    """by which `remove_residue` finds it"""
+
+    def remove(self) -> None:
+        """Remove the files; safe to call twice."""
+        remove_residue(self.directory)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class PostgresServer:
+    """One PostgreSQL server on 127.0.0.1; make it with `start`, end it with `stop`. Its port is its own until then."""
+
+    def __init__(self, home: Path, scratch: Path, binaries: Path, account: Account, max_connections: int) -> None:
         self._home = home
         self._scratch = scratch
         self._binaries = binaries
         self._account = account
         self._process: asyncio.subprocess.Process | None = None
+        self._held = HeldPort()
+        self.max_connections = max_connections
+        """from the next start on"""
         self.host = "127.0.0.1"
-        self.port = 0
+        self.port = self._held.port
 
     @classmethod
     async def start(
-        cls, directory: Path, *, superuser: str, database: str | None, max_connections: int
+        cls,
+        directory: Path,
+        *,
+        superuser: str,
+        database: str | None,
+        max_connections: int,
+        copy: ClusterCopy | None = None,
     ) -> PostgresServer:
-        """Make a new cluster below `directory` and serve it on a free port.
+        """Make a new cluster below `directory`, empty or as in `copy`, and serve it on a free port.
 
         Where the server's account cannot enter `directory` (a root-only home), the cluster lives in the
         system's temporary directory instead; `stop` and `remove_residue` remove it in either case.
@@ -137,11 +162,15 @@ class PostgresServer:
         remove_residue(directory)
         scratch = _scratch(directory, account)
         home = directory if account.can_enter(directory) else scratch
-        server = cls(home, scratch, _binaries(account, scratch), account)
+        server = cls(home, scratch, _binaries(account, scratch), account, max_connections)
         try:
-            await server._initialise(superuser)
-            await server._serve(max_connections)
-            if database is not None and database != "postgres":
+            data = server._make_data(home)
+            if copy is not None:
+                await server._run(_program("cp"), "-a", f"{copy.home / 'data'}/.", str(data))
+            else:
+                await server._initialise(superuser)
+            await server.resume()
+            if copy is None and database is not None and database != "postgres":
                 await server._run(
                     "psql", "-h", server.host, "-p", str(server.port), "-U", superuser, "-d", "postgres",
                     "-qXc", f"CREATE DATABASE {_identifier(database)}",
@@ -153,11 +182,40 @@ class PostgresServer:
 
     async def stop(self) -> None:
         """Stop the server and remove its files; safe to call twice."""
+        await self.halt()
+        self._held.release()
+        # Removing a few thousand small files takes long enough to stall the event loop.
+        await asyncio.to_thread(self._remove)
+
+    async def halt(self) -> None:
+        """Stop the server and keep its files and its port: connections break, and new ones are refused."""
         process, self._process = self._process, None
         if process is not None:
             await _terminate(process)
-        # Removing a few thousand small files takes long enough to stall the event loop.
-        await asyncio.to_thread(self._remove)
+
+    async def ended(self) -> None:
+        """Wait until the server's process has ended, by itself or not; returns at once when there is none."""
+        if self._process is not None:
+            await self._process.wait()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the postmaster, while one was started."""
+        return None if self._process is None else self._process.pid
+
+    async def copy_to(self, directory: Path, superuser: str) -> ClusterCopy:
+        """A consistent copy of the cluster while it is being used.
+
+        https://www.postgresql.org/docs/18/app-pgbasebackup.html
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        home = directory if self._account.can_enter(directory) else _scratch(directory, self._account)
+        data = self._make_data(home)
+        await self._run(
+            "pg_basebackup", "-h", self.host, "-p", str(self.port), "-U", superuser, "-D", str(data),
+            "--checkpoint=fast", "--wal-method=fetch", "--no-sync", "--no-manifest",
+        )  # fmt: skip
+        return ClusterCopy(home, directory)
 
     def sample(self) -> Sample:
         """Processor seconds used so far and client connections open now."""
@@ -184,25 +242,32 @@ class PostgresServer:
         (self._home / "postgres.log").unlink(missing_ok=True)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    async def _initialise(self, superuser: str) -> None:
-        data = self._home / "data"
+    def _make_data(self, home: Path) -> Path:
+        """An empty data directory that belongs to the server's account."""
+        data = home / "data"
         data.mkdir(parents=True, mode=0o700)
-        log = self._home / "postgres.log"
+        log = home / "postgres.log"
         log.touch()
         if self._account.uid >= 0:
             os.chown(data, self._account.uid, self._account.gid)
             os.chown(log, self._account.uid, self._account.gid)
+        return data
+
+    async def _initialise(self, superuser: str) -> None:
         await self._run(
-            "initdb", "-D", str(data), "-U", superuser, "-A", "trust", "-E", "UTF8", "--no-locale",
+            "initdb", "-D", str(self._home / "data"), "-U", superuser, "-A", "trust", "-E", "UTF8", "--no-locale",
             "--no-sync", "--no-instructions",
         )  # fmt: skip
 
-    async def _serve(self, max_connections: int) -> None:
+    async def resume(self) -> None:
+        """Serve the files that are there, at the same port as before.
+
+        Raises SandboxError with PostgreSQL's own last words when it does not get ready.
+        """
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
-        settings = {**SETTINGS, "max_connections": str(max_connections)}
+        settings = {**SETTINGS, "max_connections": str(self.max_connections)}
+        arguments = [f"-c{name}={value}" for name, value in settings.items()]
         while True:
-            self.port = _free_port()
-            arguments = [f"-c{name}={value}" for name, value in settings.items()]
             with (self._home / "postgres.log").open("wb") as log:
                 self._process = await self._spawn(
                     "postgres", "-D", str(self._home / "data"), "-p", str(self.port), *arguments,
@@ -211,9 +276,9 @@ class PostgresServer:
             if await self._becomes_ready(deadline):
                 return
             log_text = (self._home / "postgres.log").read_text(errors="replace")
-            # Somebody else may take the free port before the server does.
-            if "Address already in use" not in log_text or asyncio.get_running_loop().time() > deadline:
+            if not any(words in log_text for words in _NOT_YET) or asyncio.get_running_loop().time() > deadline:
                 raise SandboxError(f"expected PostgreSQL to start, but it said: {log_text[-800:].strip()}")
+            await asyncio.sleep(0.05)
 
     async def _becomes_ready(self, deadline: float) -> bool:
         """Wait until the server writes `ready` into its pid file, as `pg_ctl -w` does."""
@@ -303,11 +368,12 @@ def _binaries(account: Account, scratch: Path) -> Path:
     return copied / "bin"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def _program(name: str) -> str:
+    """Where a program of the system is."""
+    found = shutil.which(name)
+    if found is None:
+        raise SandboxError(f"expected the program '{name}', found none on PATH")
+    return found
 
 
 def _identifier(name: str) -> str:

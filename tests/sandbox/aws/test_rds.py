@@ -1,0 +1,147 @@
+"""The life of a DB instance, as the API of RDS tells it and as a client of PostgreSQL sees it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pg8000.native
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+from tests.sandbox.aws.shop import Shop, eventually
+
+FAST = {"Delay": 0.1, "MaxAttempts": 200}
+
+
+def instance(shop: Shop, name: str) -> dict[str, Any]:
+    (found,) = shop.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"]
+    return dict(found)
+
+
+def status(shop: Shop, name: str) -> str:
+    return str(instance(shop, name)["DBInstanceStatus"])
+
+
+def address(shop: Shop, name: str) -> tuple[str, int]:
+    endpoint = instance(shop, name)["Endpoint"]
+    return endpoint["Address"], endpoint["Port"]
+
+
+def connect(shop: Shop, name: str) -> pg8000.native.Connection:
+    host, port = address(shop, name)
+    return pg8000.native.Connection("owner", host=host, port=port, database="orders", password="-", timeout=5)
+
+
+def rows(shop: Shop, name: str) -> list[str]:
+    with connect(shop, name) as connection:
+        return [row[0] for row in connection.run("SELECT name FROM items ORDER BY name")]
+
+
+def add(shop: Shop, name: str, item: str) -> None:
+    with connect(shop, name) as connection:
+        connection.run("INSERT INTO items VALUES (:item)", item=item)
+
+
+def wait_available(shop: Shop, name: str) -> None:
+    shop.client("rds").get_waiter("db_instance_available").wait(DBInstanceIdentifier=name, WaiterConfig=FAST)
+
+
+def refused(call: Any, **request: Any) -> str:
+    with pytest.raises(ClientError) as caught:
+        call(**request)
+    return str(caught.value.response["Error"]["Code"])
+
+
+@pytest.fixture(scope="module")
+def orders(shop: Shop) -> Iterator[str]:
+    """A DB instance with a table `items`."""
+    rds = shop.client("rds")
+    created = rds.create_db_instance(
+        DBInstanceIdentifier="orders",
+        Engine="postgres",
+        DBInstanceClass="db.t3.micro",
+        MasterUsername="owner",
+        MasterUserPassword="not-checked",
+        DBName="orders",
+        AllocatedStorage=20,
+    )["DBInstance"]
+    assert (created["DBInstanceStatus"], created.get("Endpoint")) == ("creating", None)
+    wait_available(shop, "orders")
+    with connect(shop, "orders") as connection:
+        connection.run("CREATE TABLE items (name text)")
+    yield "orders"
+    at = address(shop, "orders")
+    rds.delete_db_instance(DBInstanceIdentifier="orders", SkipFinalSnapshot=True)
+    with pytest.raises(pg8000.native.InterfaceError):
+        pg8000.native.Connection("owner", host=at[0], port=at[1], timeout=5)
+
+
+def test_a_reboot_breaks_connections_and_keeps_data_and_endpoint(shop: Shop, orders: str) -> None:
+    rds = shop.client("rds")
+    add(shop, orders, "before")
+    at, connection = address(shop, orders), connect(shop, orders)
+    answer = rds.reboot_db_instance(DBInstanceIdentifier=orders)
+    assert answer["DBInstance"]["DBInstanceStatus"] == status(shop, orders) == "rebooting"
+    with pytest.raises((pg8000.native.InterfaceError, pg8000.native.DatabaseError)):
+        connection.run("SELECT pg_sleep(5)")
+    with pytest.raises(pg8000.native.InterfaceError):
+        connect(shop, orders)
+    assert refused(rds.reboot_db_instance, DBInstanceIdentifier=orders) == "InvalidDBInstanceState"
+    wait_available(shop, orders)
+    assert "before" in rows(shop, orders)
+    assert address(shop, orders) == at
+
+
+def test_a_stopped_instance_keeps_its_data(shop: Shop, orders: str) -> None:
+    rds = shop.client("rds")
+    add(shop, orders, "kept")
+    at = address(shop, orders)
+    assert rds.stop_db_instance(DBInstanceIdentifier=orders)["DBInstance"]["DBInstanceStatus"] == "stopping"
+    eventually(lambda: status(shop, orders) == "stopped")
+    with pytest.raises(pg8000.native.InterfaceError):
+        connect(shop, orders)
+    assert refused(rds.stop_db_instance, DBInstanceIdentifier=orders) == "InvalidDBInstanceState"
+    assert rds.start_db_instance(DBInstanceIdentifier=orders)["DBInstance"]["DBInstanceStatus"] == "starting"
+    wait_available(shop, orders)
+    assert "kept" in rows(shop, orders)
+    assert address(shop, orders) == at
+
+
+def test_a_crash_is_survived(shop: Shop, orders: str) -> None:
+    add(shop, orders, "committed")
+    port = address(shop, orders)[1]
+    (server,) = (one for one in psutil.process_iter(["cmdline"]) if ["-p", str(port)] == one.info["cmdline"][3:5])
+    os.kill(server.pid, signal.SIGKILL)
+    eventually(lambda: status(shop, orders) == "rebooting")
+    wait_available(shop, orders)
+    assert "committed" in rows(shop, orders)
+
+
+def test_a_snapshot_is_restored_into_an_instance_of_its_own(shop: Shop, orders: str) -> None:
+    rds = shop.client("rds")
+    add(shop, orders, "in the snapshot")
+    snapshot = rds.create_db_snapshot(DBSnapshotIdentifier="nightly", DBInstanceIdentifier=orders)["DBSnapshot"]
+    assert snapshot["Status"] == "creating"
+    restore = {"DBInstanceIdentifier": "restored", "DBSnapshotIdentifier": "nightly"}
+    assert refused(rds.restore_db_instance_from_db_snapshot, **restore) == "InvalidDBSnapshotState"
+    eventually(lambda: status(shop, orders) == "available")
+    add(shop, orders, "too late")
+    rds.get_waiter("db_snapshot_available").wait(DBSnapshotIdentifier="nightly", WaiterConfig=FAST)
+    assert rds.restore_db_instance_from_db_snapshot(**restore)["DBInstance"]["DBInstanceStatus"] == "creating"
+    assert instance(shop, "restored").get("Endpoint") is None
+    wait_available(shop, "restored")
+    assert address(shop, "restored") != address(shop, orders)
+    assert rows(shop, "restored") == [item for item in rows(shop, orders) if item != "too late"]
+    add(shop, "restored", "only here")
+    assert "only here" not in rows(shop, orders)
+    rds.delete_db_snapshot(DBSnapshotIdentifier="nightly")
+    rds.delete_db_instance(
+        DBInstanceIdentifier="restored", SkipFinalSnapshot=False, FinalDBSnapshotIdentifier="last-of-restored"
+    )
+    assert refused(rds.describe_db_instances, DBInstanceIdentifier="restored") == "DBInstanceNotFound"
+    rds.get_waiter("db_snapshot_available").wait(DBSnapshotIdentifier="last-of-restored", WaiterConfig=FAST)
+    assert [one["DBSnapshotIdentifier"] for one in rds.describe_db_snapshots()["DBSnapshots"]] == ["last-of-restored"]
+    rds.delete_db_snapshot(DBSnapshotIdentifier="last-of-restored")
