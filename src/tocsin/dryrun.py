@@ -103,7 +103,7 @@ def _show_plan(plan: Plan, target: Target, options: RunOptions, page: _Page) -> 
         _show_fault(fault, target, page)
         for one in _permitted(fault, target, changes, asked):
             page.say("guard", f"{one.guard}: {one.detail}", ok=one.ok)
-    for name in foreign(plan):
+    for name in foreign(plan, ["method"]):
         page.say("foreign", f"{name}: not a fault of Tocsin, cannot be resolved; what it breaks is in no ledger")
     for ok, text in _permissions(plan_grants(plan, options.root, target), target, caller):
         page.say("allowed" if ok else "DENIED", text, ok=ok)

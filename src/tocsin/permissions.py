@@ -226,9 +226,9 @@ def faults(plan: Plan) -> Iterator[AnyFault]:
         yield FAULTS[provider["func"]].model_validate(arguments)
 
 
-def foreign(plan: Plan) -> list[str]:
-    """Activities that are not Tocsin's: nobody knows here what they need."""
-    activities = (activity for part in _PARTS for activity in _activities(plan, part))
+def foreign(plan: Plan, parts: Sequence[str] = _PARTS) -> list[str]:
+    """Activities of these parts that are not Tocsin's: nobody knows here what they need."""
+    activities = (activity for part in parts for activity in _activities(plan, part))
     return [
         str(activity.get("name"))
         for activity in activities
