@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from dataclasses import replace
 
 import pytest
 
-from tocsin.sandbox.alb import Check, Checked, TargetGroup, TargetState, after_check, is_loopback, matches
+from tocsin.sandbox.alb import Check, Checked, TargetGroup, TargetState, after_check, check, is_loopback, matches
 from tocsin.sandbox.autoscaling import Policy, ScalableTarget, Situation, decide
+from tocsin.sandbox.ecs_plant import Address
 
 GROUP = TargetGroup(
     arn="arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/web/1",
@@ -48,16 +51,44 @@ def test_the_state_of_a_target(answers: str, states: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("check", "reason", "description"),
+    ("answer", "expected"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", Check(204)),
+        (b"hello\r\n", Check()),
+        (b"", Check()),
+        (None, Check(timed_out=True)),
+    ],
+)
+def test_a_health_check_takes_whatever_a_target_answers(answer: bytes | None, expected: Check) -> None:
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        if answer is not None:
+            writer.write(answer)
+            writer.close()
+
+    async def run() -> tuple[Check, Check]:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+            found = await check(address, replace(GROUP, timeout_s=0.2))
+        return found, await check(address, GROUP)
+
+    assert asyncio.run(run()) == (expected, Check())
+    assert asked == [b"GET /health HTTP/1.1\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "description"),
     [
         (Check(500), "Target.ResponseCodeMismatch", "Health checks failed with these codes: [500]"),
         (Check(timed_out=True), "Target.Timeout", "Request timed out"),
         (Check(), "Target.FailedHealthChecks", "Health checks failed"),
     ],
 )
-def test_why_a_target_is_unhealthy(check: Check, reason: str, description: str) -> None:
-    found = after_check(after_check(Checked(), check, GROUP), check, GROUP)
-    assert (found.state, found.reason, found.description) == (TargetState.UNHEALTHY, reason, description)
+def test_why_a_target_is_unhealthy(found: Check, reason: str, description: str) -> None:
+    target = after_check(after_check(Checked(), found, GROUP), found, GROUP)
+    assert (target.state, target.reason, target.description) == (TargetState.UNHEALTHY, reason, description)
 
 
 @pytest.mark.parametrize(

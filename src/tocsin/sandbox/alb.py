@@ -126,18 +126,18 @@ class Checked:
     """consecutive checks that speak against the present state"""
 
 
-def after_check(before: Checked, check: Check, group: TargetGroup) -> Checked:
+def after_check(before: Checked, found: Check, group: TargetGroup) -> Checked:
     """The state of a target after one more check.
 
     One success is enough for a new target; an unhealthy one needs `HealthyThresholdCount` in a row, and a target
     becomes unhealthy by `UnhealthyThresholdCount` failures in a row
     ([health checks](https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html)).
     """
-    if check.status is not None and matches(check.status, group.matcher):
+    if found.status is not None and matches(found.status, group.matcher):
         needed = group.healthy_threshold if before.state is TargetState.UNHEALTHY else 1
         run = before.run + 1 if before.state is TargetState.UNHEALTHY else 1
         return Checked(TargetState.HEALTHY, "", "") if run >= needed else _still(before, run)
-    reason, description = _why(check)
+    reason, description = _why(found)
     if before.state is TargetState.UNHEALTHY:
         return Checked(before.state, reason, description)
     run = before.run + 1
@@ -152,10 +152,10 @@ def _still(before: Checked, run: int) -> Checked:
     return Checked(before.state, before.reason, before.description, run)
 
 
-def _why(check: Check) -> tuple[str, str]:
-    if check.status is not None:
-        return "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{check.status}]"
-    if check.timed_out:
+def _why(found: Check) -> tuple[str, str]:
+    if found.status is not None:
+        return "Target.ResponseCodeMismatch", f"Health checks failed with these codes: [{found.status}]"
+    if found.timed_out:
         return "Target.Timeout", "Request timed out"
     return "Target.FailedHealthChecks", "Health checks failed"
 
@@ -298,8 +298,8 @@ class AlbPlant:
         while (group := self._configuration.target_group(group_arn)) is not None:
             started = time.monotonic()
             if group.load_balancers:
-                check = await _check(target.address, group) if group.checked else Check(200)
-                target.checked = after_check(target.checked, check, group)
+                found = await check(target.address, group) if group.checked else Check(200)
+                target.checked = after_check(target.checked, found, group)
             interval_s = max(_SHORTEST_INTERVAL_S, self._clock.wall(group.interval_s))
             await asyncio.sleep(max(0.0, interval_s - (time.monotonic() - started)))
         self._remove(group_arn, target)
@@ -465,7 +465,7 @@ def target_group_name(arn: str) -> str:
     return arn.rsplit(":", 1)[-1]
 
 
-async def _check(address: Address, group: TargetGroup) -> Check:
+async def check(address: Address, group: TargetGroup) -> Check:
     """One health check on a connection of its own; the body does not matter."""
     try:
         async with asyncio.timeout(group.timeout_s):

@@ -72,7 +72,6 @@ class TaskDefinition:
 
     arn: str
     family: str
-    revision: int
     cpu_units: int
     """reserved for the task: 256 is a quarter of a vCPU; 0 when nothing is"""
     memory_mib: int
@@ -450,7 +449,6 @@ class EcsPlant:
         return Container(
             ContainerSpec(
                 name=definition.name,
-                image=definition.image,
                 command=task.commands.get(definition.name, definition.command),
                 environment={
                     **definition.environment,

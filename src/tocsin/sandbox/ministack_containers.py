@@ -406,7 +406,6 @@ def _task_definition(record: Mapping[str, Any]) -> TaskDefinition:
     return TaskDefinition(
         arn=record["taskDefinitionArn"],
         family=record["family"],
-        revision=int(record["revision"]),
         cpu_units=_cpu_units(record.get("cpu")) or sum(one.cpu for one in containers),
         memory_mib=_memory_mib(record.get("memory")) or sum(one.memory for one in containers),
         containers=containers,

@@ -59,7 +59,6 @@ class ContainerSpec:
     """One container of a task definition, ready to run."""
 
     name: str
-    image: str
     command: tuple[str, ...]
     """`entryPoint` and `command`"""
     environment: Mapping[str, str]
