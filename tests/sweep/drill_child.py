@@ -159,9 +159,11 @@ class Moments:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             step = step_of(*args)
             self._pass(f"before {step}")
-            result = original(*args, **kwargs)
-            self._pass(f"after {step}")
-            return result
+            try:
+                return original(*args, **kwargs)
+            finally:
+                # Also after an error: that a parameter or a policy is not there is an answer of AWS like any other.
+                self._pass(f"after {step}")
 
         setattr(owner, name, wrapped)
 
