@@ -116,6 +116,18 @@ def test_a_good_experiment(shop: Path) -> None:
         ("recovery: {within: 5m}", "recover: {within: 5m}", 21, "Did you mean 'recovery'?"),
         ("schema: Unavailable", "schema: Unavailble", 20, "Did you mean 'Unavailable'?"),
         ("status: [503]", "status: [502]", 20, "expected contract.yaml to document the status 502"),
+        (
+            "    expect:",
+            "    stop_conditions: [error]\n    expect:",
+            16,
+            "expected a known CloudWatch alarm, found 'error'",
+        ),
+        (
+            "    expect:",
+            "    stop_conditions: [errors]\n    expect:",
+            16,
+            "expected a stop condition other than what the drill is about, found 'errors'",
+        ),
         ("- name: tocsin", "- name: toxin", 13, "expected a block named 'tocsin'"),
         ("title: Proxy throttled", "title: ''", 1, "expected a text as 'title'"),
         ("description: It is.", "descriptio: It is.", 1, "Chaos Toolkit: experiment requires a description"),

@@ -89,6 +89,7 @@ def create_proxy(account: Account) -> tuple[str, str]:
         Auth=[{"AuthScheme": "SECRETS", "SecretArn": secret_arn, "IAMAuth": "DISABLED"}],
         RoleArn=f"arn:aws:iam::{account.account_id}:role/itcenter-dev-proxy",
         VpcSubnetIds=[subnet["SubnetId"] for subnet in subnets[:2]],
+        Tags=[{"Key": "chaos-opt-in", "Value": "true"}, {"Key": "chaos-system", "Value": "leave-attendance"}],
     )
     rds.modify_db_proxy_target_group(
         DBProxyName=PROXY,

@@ -24,7 +24,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,8 @@ RELIED_ON: Mapping[str, Mapping[str, str]] = {
         "invoke_async_with_retry": "func, event",
         "lambda_execute_result_to_api_proxy_response": "exec_result",
     },
-    "services.rds": {"_db_proxies": ""},
+    "services.rds": {"_db_proxies": "", "_tags": ""},
+    "services.tagging": {"_COLLECTORS": "", "_get_resources": "data"},
     "services.sns": {
         "_fanout": "topic_arn, msg_id, message, subject, message_structure, message_attributes, "
         "message_group_id, message_dedup_id",
@@ -314,6 +315,7 @@ class Ministack:
         self._adapt_apigateway()
         self._adapt_eventbridge()
         self._adapt_iam()
+        self._adapt_tagging()
 
     async def try_out(self) -> None:
         """Check the behaviour that the adapter builds on, in an account of its own that is emptied afterwards.
@@ -380,6 +382,18 @@ class Ministack:
         original = getattr(module, name)
         setattr(module, name, replacement)
         return original
+
+    # ------------------------------------------------------------------------------------------ tags
+
+    def _adapt_tagging(self) -> None:
+        """The Resource Groups Tagging API finds the tags of RDS too, as on AWS."""
+        rds = self._rds
+
+        def tagged() -> Iterator[tuple[str, Any]]:
+            _, region = self.current_scope()
+            yield from ((arn, tags) for arn, tags in rds._tags.items() if arn.split(":")[3] == region)
+
+        self._modules["services.tagging"]._COLLECTORS["rds"] = tagged
 
     # ------------------------------------------------------------------------------------------ HTTP APIs
 

@@ -1,0 +1,134 @@
+"""Guards in whole drills on the sandbox; each by itself is shown in tests/guards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.drill.conftest import Checkout, extension, wait_for
+
+from tocsin.history import read_history
+from tocsin.model.events import FaultChanged, FaultStage, GuardChecked
+from tocsin.model.verdict import RunVerdict
+
+CLOCK_IN = "leave-attendance-dev-clockIn"
+PROXY = "itcenter-dev-proxy"
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
+
+
+def brief(document: dict[str, Any]) -> None:
+    """Nobody is needed to see a guard say no."""
+    extension(document).update(baseline="30s", load=None)
+
+
+@contextmanager
+def rules(checkout: Checkout, text: str) -> Iterator[None]:
+    file = checkout.root / "tocsin.toml"
+    file.write_text(f"[targets.sandbox]\n{text}\n")
+    try:
+        yield
+    finally:
+        file.unlink()
+
+
+def reserved(checkout: Checkout) -> int | None:
+    answer = checkout.client("lambda").get_function_concurrency(FunctionName=CLOCK_IN)
+    return None if "ReservedConcurrentExecutions" not in answer else int(answer["ReservedConcurrentExecutions"])
+
+
+def asked(directory: Path) -> dict[str, str]:
+    """The last answer of each guard."""
+    events = read_history(directory / "history.jsonl")
+    return {event.guard: event.detail for event in events if isinstance(event, GuardChecked)}
+
+
+def faults(directory: Path) -> list[FaultStage]:
+    return [e.stage for e in read_history(directory / "history.jsonl") if isinstance(e, FaultChanged)]
+
+
+def test_what_has_not_opted_in_is_not_broken(checkout: Checkout) -> None:
+    functions = checkout.client("lambda")
+    arn = functions.get_function(FunctionName=CLOCK_IN)["Configuration"]["FunctionArn"]
+    with rules(checkout, 'opt_in = {chaos-opt-in = "true", chaos-system = "leave-attendance"}'):
+        functions.tag_resource(Resource=arn, Tags={"chaos-system": "payroll"})
+        try:
+            code, verdict, directory = checkout.run("clock-in-throttled", brief)
+        finally:
+            functions.tag_resource(Resource=arn, Tags={"chaos-system": "leave-attendance"})
+    assert (code, verdict.stopped) == (4, "opt-in")
+    assert f"expected {arn} to be tagged chaos-system=leave-attendance" in verdict.judgements[0].message
+    assert faults(directory) == []
+    assert reserved(checkout) is None
+
+
+@pytest.mark.parametrize("experiment", ["clock-in-throttled", "throttle-rds-proxy", "poison-calendar-message"])
+def test_the_replica_has_opted_in(checkout: Checkout, experiment: str) -> None:
+    """Asked as the drill asks, of the tagging API of the sandbox: functions, proxies, queues."""
+    tagging = checkout.client("resourcegroupstaggingapi")
+    kind = {"clock-in-throttled": "lambda:function", "throttle-rds-proxy": "rds:db-proxy"}.get(experiment, "sqs")
+    found = tagging.get_resources(
+        TagFilters=[
+            {"Key": "chaos-opt-in", "Values": ["true"]},
+            {"Key": "chaos-system", "Values": ["leave-attendance"]},
+        ],
+        ResourceTypeFilters=[kind],
+    )
+    assert len(found["ResourceTagMappingList"]) == {"lambda:function": 11, "rds:db-proxy": 1, "sqs": 2}[kind]
+
+
+def test_tocsin_stop_ends_a_running_drill_which_undoes_and_reports(checkout: Checkout) -> None:
+    experiment, out = checkout.experiment("clock-in-throttled", brief), checkout.out()
+    with rules(
+        checkout, 'opt_in = {chaos-opt-in = "true"}\nmax_resources = 1\nmax_percent = "5%"\nmax_duration = "2h"'
+    ):
+        process = checkout.start("run", str(experiment), "--out", str(out))
+        wait_for("the fault", lambda: reserved(checkout) == 0)
+        stopped = checkout.tocsin("stop", "--reason", "the release looks bad")
+        assert stopped.returncode == 0, stopped.stderr
+        output, _ = process.communicate(timeout=60)
+    try:
+        assert process.returncode == 4, output
+        verdict = RunVerdict.model_validate_json((out / "verdict.json").read_text()).drills[0]
+        assert verdict.stopped == "kill-switch"
+        assert "the release looks bad" in verdict.judgements[0].message
+        directory = out / experiment.stem
+        assert faults(directory)[-1] is FaultStage.VERIFIED
+        assert reserved(checkout) is None
+        assert (directory / "report.html").exists()
+        assert "chaos-opt-in=true" in asked(directory)["opt-in"]
+        assert asked(directory)["blast-radius"] == "1 resources changed by this drill; 1 of 11 lambda:function"
+        again = checkout.tocsin("run", str(experiment))
+        assert again.returncode == 4
+        assert "tocsin stop --clear" in again.stdout
+    finally:
+        cleared = checkout.tocsin("stop", "--clear")
+    assert "cleared in the account" in cleared.stdout
+    parameters = checkout.client("ssm").describe_parameters()["Parameters"]
+    assert [one["Name"] for one in parameters] == []
+
+
+def test_two_checkouts_and_one_account(checkout: Checkout, tmp_path: Path) -> None:
+    """Another checkout on the same account, as a colleague would have it: a ledger of its own."""
+    state = checkout.root / ".tocsin" / "sandbox" / "state.json"
+    for entry in checkout.root.iterdir():
+        if entry.is_symlink():
+            (tmp_path / entry.name).symlink_to(entry.resolve())
+    (tmp_path / ".tocsin" / "sandbox").mkdir(parents=True)
+    (tmp_path / ".tocsin" / "sandbox" / "state.json").symlink_to(state)
+    colleague = Checkout(tmp_path)
+    experiment, out = checkout.experiment("clock-in-throttled", brief), checkout.out()
+    process = checkout.start("run", str(experiment), "--out", str(out))
+    try:
+        wait_for("the fault", lambda: reserved(checkout) == 0)
+        code, verdict, directory = colleague.run("calendar-worker-stopped", brief)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert (code, verdict.stopped) == (4, "lock")
+    assert "in use by clock-in-throttled-" in verdict.judgements[0].message
+    assert faults(directory) == []
+    assert reserved(checkout) is None

@@ -1,0 +1,200 @@
+"""Right before each change: each guard says no with its name and nothing is changed, and yes without the reason."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.guards.conftest import Aws
+
+from tocsin.errors import NotFound, Refused
+from tocsin.guards.changes import ChangeGuards, resource_type
+from tocsin.guards.kill_switch import KillSwitch, set_file
+from tocsin.model.events import GuardChecked
+
+MONDAY_NOON = datetime.fromisoformat("2026-08-03T12:00:00Z").timestamp()
+ONE, TWO, THREE = (f"arn:aws:lambda:eu-west-1:123456789012:function:{name}" for name in ("one", "two", "three"))
+QUEUE = "arn:aws:sqs:eu-west-1:123456789012:orders"
+ROLE = "arn:aws:iam::123456789012:role/app/orders"
+YES = {"chaos-opt-in": "true"}
+
+
+def tagging(aws: Aws, tags: dict[str, dict[str, str]]) -> None:
+    """The Resource Groups Tagging API of an account with these resources, and IAM's own list of a role's tags."""
+
+    def get_resources(request: dict[str, Any]) -> Any:
+        wanted = request.get("ResourceARNList", list(tags))
+        kinds = request.get("ResourceTypeFilters")
+        filters = {one["Key"]: one["Values"] for one in request.get("TagFilters", [])}
+        found = [
+            {"ResourceARN": arn, "Tags": [{"Key": key, "Value": value} for key, value in tags[arn].items()]}
+            for arn in wanted
+            if arn in tags
+            and ":iam:" not in arn
+            and (kinds is None or resource_type(arn) in kinds)
+            and all(tags[arn].get(key) in values for key, values in filters.items())
+        ]
+        return {"ResourceTagMappingList": found, "PaginationToken": ""}
+
+    def list_role_tags(_: dict[str, Any]) -> str:
+        members = "".join(f"<member><Key>{k}</Key><Value>{v}</Value></member>" for k, v in tags[ROLE].items())
+        return (
+            f"<ListRoleTagsResponse><ListRoleTagsResult><Tags>{members}</Tags><IsTruncated>false</IsTruncated>"
+            "</ListRoleTagsResult></ListRoleTagsResponse>"
+        )
+
+    aws.answers |= {"GetResources": get_resources, "ListRoleTags": list_role_tags}
+
+
+class Desk:
+    """The guards of one drill, and what they recorded."""
+
+    def __init__(self, aws: Aws, root: Path, **rules: Any) -> None:
+        self.record: list[GuardChecked] = []
+        target = aws.target(**rules)
+        self.guards = ChangeGuards(target, KillSwitch(root, target), self.record.append, now=lambda: MONDAY_NOON)
+
+    def permit(self, *arns: str) -> None:
+        self.guards.permit("what is broken", lambda: arns)
+
+    def refusal(self, *arns: str) -> Refused:
+        with pytest.raises(Refused) as caught:
+            self.permit(*arns)
+        assert (self.record[-1].guard, self.record[-1].ok) == (caught.value.guard, False)
+        return caught.value
+
+
+def test_what_has_opted_in_may_be_changed_and_the_answer_is_recorded(aws: Aws, tmp_path: Path) -> None:
+    tagging(aws, {ONE: YES, QUEUE: YES})
+    desk = Desk(aws, tmp_path, opt_in=YES, max_resources=2)
+    desk.permit(ONE, QUEUE)
+    assert [(check.guard, check.ok) for check in desk.record] == [
+        ("kill-switch", True),
+        ("freeze", True),
+        ("window", True),
+        ("opt-in", True),
+        ("blast-radius", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({}, "found no tag that the Resource Groups Tagging API knows of"),
+        ({ONE: {}}, "found no tag"),
+        ({ONE: {"chaos-opt-in": "false"}}, "found other tags or values"),
+        ({ONE: {"chaos-opt-in": "True"}}, "found other tags or values"),
+        ({ONE: {"Chaos-Opt-In": "true"}}, "found other tags or values"),
+    ],
+)
+def test_what_has_not_opted_in_may_not(aws: Aws, tmp_path: Path, tags: dict[str, dict[str, str]], message: str) -> None:
+    tagging(aws, tags)
+    no = Desk(aws, tmp_path, opt_in=YES).refusal(ONE)
+    assert no.guard == "opt-in"
+    assert f"expected {ONE} to be tagged chaos-opt-in=true before it is changed, {message}" in str(no)
+
+
+def test_every_resource_of_a_change_must_have_opted_in_with_every_tag(aws: Aws, tmp_path: Path) -> None:
+    both = {**YES, "chaos-system": "shop"}
+    tagging(aws, {ONE: both, TWO: YES})
+    desk = Desk(aws, tmp_path, opt_in=both)
+    desk.permit(ONE)
+    assert f"expected {TWO} to be tagged chaos-system=shop" in str(desk.refusal(ONE, TWO))
+
+
+def test_the_tags_of_a_role_are_asked_of_iam(aws: Aws, tmp_path: Path) -> None:
+    tagging(aws, {ROLE: YES})
+    Desk(aws, tmp_path, opt_in=YES).permit(ROLE)
+    tagging(aws, {ROLE: {}})
+    assert Desk(aws, tmp_path, opt_in=YES).refusal(ROLE).guard == "opt-in"
+
+
+def test_a_tag_that_was_taken_off_meanwhile_is_noticed(aws: Aws, tmp_path: Path) -> None:
+    tagging(aws, {ONE: YES})
+    desk = Desk(aws, tmp_path, opt_in=YES)
+    desk.permit(ONE)
+    tagging(aws, {ONE: {}})
+    assert desk.refusal(ONE).guard == "opt-in"
+
+
+def test_a_resource_without_an_arn_cannot_be_judged(aws: Aws, tmp_path: Path) -> None:
+    tagging(aws, {})
+    assert Desk(aws, tmp_path, opt_in=YES).refusal().guard == "opt-in"
+    assert Desk(aws, tmp_path, max_resources=5).refusal().guard == "blast-radius"
+
+
+def test_a_guard_that_cannot_be_evaluated_forbids_the_change(aws: Aws, tmp_path: Path) -> None:
+    no = Desk(aws, tmp_path, opt_in=YES).refusal(ONE)  # GetResources is not allowed
+    assert (no.guard, "AccessDenied" in str(no)) == ("opt-in", True)
+
+    def gone() -> tuple[str, ...]:
+        raise NotFound("no such proxy")
+
+    with pytest.raises(Refused, match="no such proxy"):
+        Desk(aws, tmp_path, max_resources=1).guards.permit("a proxy", gone)
+
+
+def test_the_calendar_and_the_kill_switch_are_asked_again(aws: Aws, tmp_path: Path) -> None:
+    frozen = Desk(aws, tmp_path, timezone="UTC", freeze=["2026-08-03"])
+    assert frozen.refusal(ONE).guard == "freeze"
+    closed = Desk(aws, tmp_path, timezone="UTC", windows=[{"from": "13:00", "to": "14:00"}])
+    assert closed.refusal(ONE).guard == "window"
+    desk = Desk(aws, tmp_path)
+    desk.permit(ONE)
+    set_file(tmp_path, "staging", "enough")
+    assert desk.refusal(ONE).guard == "kill-switch"
+
+
+# --- blast radius -------------------------------------------------------------------------------------------
+
+
+def test_one_drill_changes_so_many_resources_and_no_more(aws: Aws, tmp_path: Path) -> None:
+    desk = Desk(aws, tmp_path, max_resources=2)
+    desk.permit(ONE)
+    desk.permit(ONE)  # once more the same is no further resource
+    desk.permit(TWO)
+    no = desk.refusal(THREE)
+    assert (no.guard, "makes 3" in str(no)) == ("blast-radius", True)
+    desk.permit(TWO)  # what was forbidden does not count
+
+
+@pytest.mark.parametrize(
+    ("percent", "opted_in", "allowed"),
+    [("10%", 1, 1), ("50%", 2, 1), ("50%", 3, 2), ("34%", 3, 2), ("33%", 3, 1), ("100%", 3, 3)],
+)
+def test_the_share_is_of_the_opted_in_of_the_same_type_rounded_up(
+    aws: Aws, tmp_path: Path, percent: str, opted_in: int, allowed: int
+) -> None:
+    arns = (ONE, TWO, THREE)[:opted_in]
+    untouched = {f"{ONE}-{n}": {} for n in range(20)}
+    tagging(aws, {**dict.fromkeys(arns, YES), QUEUE: YES, **untouched})
+    desk = Desk(aws, tmp_path, opt_in=YES, max_percent=percent)
+    desk.permit(QUEUE)
+    for arn in arns[:allowed]:
+        desk.permit(arn)
+    for arn in arns[allowed:]:
+        assert f"of the {opted_in} opted-in resources of type lambda:function" in str(desk.refusal(arn))
+
+
+def test_roles_cannot_be_counted_by_their_tags(aws: Aws, tmp_path: Path) -> None:
+    tagging(aws, {ROLE: YES})
+    no = Desk(aws, tmp_path, opt_in=YES, max_percent="50%").refusal(ROLE)
+    assert (no.guard, "Use `max_resources` instead" in str(no)) == ("blast-radius", True)
+
+
+@pytest.mark.parametrize(
+    ("arn", "kind"),
+    [
+        (ONE, "lambda:function"),
+        (QUEUE, "sqs"),
+        (ROLE, "iam:role"),
+        ("arn:aws:rds:eu-west-1:123456789012:db-proxy:prx-1", "rds:db-proxy"),
+        ("arn:aws:dynamodb:eu-west-1:123456789012:table/orders", "dynamodb:table"),
+        ("arn:aws:s3:::bucket", "s3"),
+        ("arn:aws:ecs:eu-west-1:123456789012:service/cluster/orders", "ecs:service"),
+    ],
+)
+def test_the_type_of_a_resource_is_in_its_arn(arn: str, kind: str) -> None:
+    assert resource_type(arn) == kind
