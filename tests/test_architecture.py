@@ -30,6 +30,8 @@ MAY_IMPORT = {
     "guards": {"model", "errors", "alarms", "iam", "ledger", "project", "target"},
     "checkers": {"model", "errors", "alarms"},
     "report": {"model", "errors", "checkers"},
+    "doctor": {"model", "errors", "alarms", "guards", "ledger", "loader", "project", "resolve", "sandbox"}
+    | {"target", "targets"},
     "context": {"model", "errors", "history", "target"},
 }
 NEVER = {

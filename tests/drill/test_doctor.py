@@ -1,0 +1,200 @@
+"""`tocsin doctor` on the running sandbox: each gap of a target is planted and seen; a healthy target is quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.drill.conftest import Checkout
+
+from tocsin.alarms.deploy import put_alarms
+from tocsin.doctor.readiness import SYSTEM, TARGET, Deployed, Place
+from tocsin.doctor.result import Level, Result, ask
+from tocsin.guards import kill_switch, lock
+from tocsin.guards.lock import Holder
+from tocsin.ledger import EntryState, Ledger
+from tocsin.loader import load_system
+from tocsin.model.base import Model
+from tocsin.targets import in_region, load_target
+
+pytestmark = pytest.mark.drill
+
+ALARM = "itcenter-dev-api-latency"
+QUEUE = "itcenter-dev-oncall"
+
+
+@dataclass(frozen=True)
+class Patient:
+    """The healthy sandbox, as the doctor sees it."""
+
+    checkout: Checkout
+    place: Place
+    deployed: Deployed
+
+    def ask(self) -> dict[str, Result]:
+        target = {name: ask(check, self.place) for name, check in TARGET.items()}
+        return target | {name: ask(check, self.deployed) for name, check in SYSTEM.items()}
+
+    def troubles(self) -> dict[str, Result]:
+        return {name: result for name, result in self.ask().items() if result.level is not Level.OK}
+
+    def restore_alarms(self) -> None:
+        put_alarms(self.deployed.resolved(), self.deployed.target)
+
+
+@pytest.fixture
+def patient(checkout: Checkout) -> Patient:
+    target = load_target(checkout.root, "sandbox")
+    system = load_system(checkout.root, "leave-attendance")
+    return Patient(checkout, Place(checkout.root, target), Deployed(in_region(target, system), system))
+
+
+@contextmanager
+def alarm(patient: Patient, **changes: Any) -> Iterator[None]:
+    """The latency alarm of the account is not the documented one."""
+    cloudwatch = patient.checkout.client("cloudwatch")
+    system = patient.deployed.resolved()
+    definition = system.alarms["api-latency"].cloudwatch.model_dump(by_alias=True, exclude_none=True)
+    kept = {name: value for name, value in {**definition, **changes}.items() if value not in ((), [])}
+    cloudwatch.put_metric_alarm(**kept)
+    try:
+        yield
+    finally:
+        patient.restore_alarms()
+
+
+@contextmanager
+def no_alarm(patient: Patient) -> Iterator[None]:
+    patient.checkout.client("cloudwatch").delete_alarms(AlarmNames=[ALARM])
+    try:
+        yield
+    finally:
+        patient.restore_alarms()
+
+
+@contextmanager
+def ringing(patient: Patient) -> Iterator[None]:
+    with alarm(patient, Threshold=-1.0, TreatMissingData="breaching"):
+        patient.checkout.client("cloudwatch").set_alarm_state(
+            AlarmName=ALARM, StateValue="ALARM", StateReason="planted"
+        )
+        yield
+
+
+@contextmanager
+def subscription(patient: Patient, attributes: dict[str, str] | None) -> Iterator[None]:
+    """The pager's subscription is gone, or filters."""
+    sns = patient.checkout.client("sns")
+    topic = next(iter(patient.deployed.resolved().alarms["api-5xx"].cloudwatch.alarm_actions))
+    before = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    (pager,) = [one for one in before if one["Endpoint"].endswith(f":{QUEUE}")]
+    kept = sns.get_subscription_attributes(SubscriptionArn=pager["SubscriptionArn"])["Attributes"]
+    sns.unsubscribe(SubscriptionArn=pager["SubscriptionArn"])
+    if attributes is not None:
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=pager["Endpoint"], Attributes=attributes)
+    try:
+        yield
+    finally:
+        for one in sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]:
+            if one["Endpoint"] == pager["Endpoint"]:
+                sns.unsubscribe(SubscriptionArn=one["SubscriptionArn"])
+        raw = {name: kept[name] for name in ("RawMessageDelivery",) if name in kept}
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=pager["Endpoint"], Attributes=raw)
+
+
+@contextmanager
+def left_behind(patient: Patient) -> Iterator[None]:
+    ledger = Ledger(patient.place.ledger, "sandbox")
+    entry = ledger.intend("dead", "rds_proxy_throttle", "a proxy", Model(), Model())
+    try:
+        yield
+    finally:
+        ledger.advance(entry.id, EntryState.VERIFIED)
+        ledger.close()
+
+
+@contextmanager
+def in_use(patient: Patient) -> Iterator[None]:
+    ledger = Ledger(patient.place.ledger, "sandbox")
+    with ledger.lock("another drill"):
+        yield
+    ledger.close()
+
+
+@contextmanager
+def parameter(patient: Patient, name: str, value: str) -> Iterator[None]:
+    ssm = patient.place.target.client("ssm")
+    ssm.put_parameter(Name=name, Value=value, Type="String")
+    try:
+        yield
+    finally:
+        ssm.delete_parameter(Name=name)
+
+
+def held_elsewhere(patient: Patient) -> AbstractContextManager[None]:
+    ends = datetime.now(UTC) + timedelta(hours=1)
+    holder = Holder(owner="theirs", runner="another ledger", host="elsewhere", expires_at=ends)
+    return parameter(patient, lock.PARAMETER, holder.model_dump_json())
+
+
+def pulled(patient: Patient) -> AbstractContextManager[None]:
+    return parameter(patient, kill_switch.PARAMETER, "enough for today")
+
+
+PLANTED: list[tuple[str, Callable[[Patient], AbstractContextManager[None]], set[str], str]] = [
+    ("alarm deleted", no_alarm, {"alarms"}, "api-latency"),
+    ("alarm drifted", lambda p: alarm(p, Period=120), {"definitions"}, "Period is 120.0, documented"),
+    ("alarm rings", ringing, {"ringing", "definitions"}, "api-latency"),
+    ("actions disabled", lambda p: alarm(p, ActionsEnabled=False), {"actions", "definitions"}, "api-latency"),
+    ("pager unsubscribed", lambda p: subscription(p, None), {"notifications"}, "is not subscribed"),
+    (
+        "pager filtered out",
+        lambda p: subscription(p, {"FilterPolicy": '{"team": ["nobody"]}'}),
+        {"notifications"},
+        "filter policy",
+    ),
+    ("fault left behind", left_behind, {"residue"}, "rds_proxy_throttle on a proxy"),
+    ("another run", in_use, {"lock"}, "another drill"),
+    ("a run elsewhere", held_elsewhere, {"account lock"}, "held by theirs on elsewhere"),
+    ("kill switch", pulled, {"kill switch"}, "enough for today"),
+]
+
+
+@pytest.mark.parametrize(("plant", "seen", "words"), [row[1:] for row in PLANTED], ids=[row[0] for row in PLANTED])
+def test_a_planted_gap_is_seen_and_gone_when_it_is_mended(
+    patient: Patient, plant: Callable[[Patient], AbstractContextManager[None]], seen: set[str], words: str
+) -> None:
+    with plant(patient):
+        troubles = patient.troubles()
+        assert troubles.keys() == seen
+        assert any(words in result.found for result in troubles.values()), troubles
+        assert all(
+            result.found and (result.mend or "Wait" in result.found or "tocsin stop --clear" in result.found)
+            for result in troubles.values()
+        )
+    assert patient.troubles().keys() <= {"ringing"}, "an alarm takes its time to clear"
+
+
+def test_credentials_of_another_account_are_seen(patient: Patient) -> None:
+    elsewhere = Place(patient.place.root, replace(patient.place.target, account="999999999999"))
+    assert TARGET["identity"](elsewhere).level is Level.GAP
+
+
+def test_a_target_in_another_region_has_none_of_the_names(patient: Patient) -> None:
+    elsewhere = Deployed(replace(patient.deployed.target, region="eu-west-1"), patient.deployed.system)
+    assert ask(SYSTEM["region"], elsewhere).level is Level.WARN
+    assert ask(SYSTEM["names"], elsewhere).level is Level.GAP
+
+
+def test_a_healthy_target_is_quiet_and_a_gap_leaves_with_4(checkout: Checkout, patient: Patient) -> None:
+    healthy = checkout.tocsin("doctor", "leave-attendance")
+    assert healthy.returncode == 0, healthy.stdout
+    assert all(line.split()[0] == "ok" for line in healthy.stdout.splitlines()[:-1]), healthy.stdout
+    with left_behind(patient):
+        ill = checkout.tocsin("doctor", "leave-attendance")
+    assert ill.returncode == 4
+    assert "Call `tocsin recover --target sandbox`" in ill.stdout
