@@ -99,7 +99,7 @@ class _Drill:
             wait=ctx.stop.wait,
             permit=lambda fault, aws: changes.permit(fault.resource, lambda: fault.arns(aws)),
         )
-        self._injector = Injector(ctx, raw, self._faults)
+        self._injector = Injector(ctx, raw, self._faults, changes.permit_foreign)
         self._view = LiveView(ctx)
         ctx.history.listen(self._view.see)
         self._watcher: AlarmWatcher | None = None

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,12 @@ def _show_plan(plan: Plan, target: Target, options: RunOptions, page: _Page) -> 
     changes = ChangeGuards(target, KillSwitch(options.root, target), asked.append)
     for fault in faults(plan):
         _show_fault(fault, target, page)
-        for one in _permitted(fault, target, changes, asked):
+        for one in _said(partial(_permit, fault, target, changes), asked):
             page.say("guard", f"{one.guard}: {one.detail}", ok=one.ok)
     for name in foreign(plan, ["method"]):
         page.say("foreign", f"{name}: not a fault of Tocsin, cannot be resolved; what it breaks is in no ledger")
+        for one in _said(partial(changes.permit_foreign, name), asked):
+            page.say("guard", f"{one.guard}: {one.detail}", ok=one.ok)
     for ok, text in _permissions(plan_grants(plan, options.root, target), target, caller):
         page.say("allowed" if ok else "DENIED", text, ok=ok)
 
@@ -140,13 +143,15 @@ def _show_preflight(plan: Plan, target: Target, options: RunOptions, page: _Page
         page.ask([*reading_guards(ctx, ledger, injector), stop_conditions(ctx)])
 
 
-def _permitted(
-    fault: AnyFault, target: Target, changes: ChangeGuards, asked: list[GuardChecked]
-) -> Iterator[GuardChecked]:
-    """What the guards right before this change say: opt-in tags and blast radius, and any no."""
+def _permit(fault: AnyFault, target: Target, changes: ChangeGuards) -> None:
+    changes.permit(fault.resource, lambda: fault.arns(Aws(target, entry="")))
+
+
+def _said(permit: Callable[[], None], asked: list[GuardChecked]) -> Iterator[GuardChecked]:
+    """What the guards right before a change say: opt-in tags and blast radius, and any no."""
     asked.clear()
     with suppress(Refused):
-        changes.permit(fault.resource, lambda: fault.arns(Aws(target, entry="")))
+        permit()
     yield from (one for one in asked if not one.ok or one.guard in ("opt-in", "blast-radius"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ from typing import Any
 import pytest
 from tests.drill.conftest import Checkout, extension, wait_for
 
+from tocsin.errors import Refused
+from tocsin.guards.lock import AccountLock
 from tocsin.history import read_history
+from tocsin.ledger import Ledger
+from tocsin.loader import load_system
 from tocsin.model.events import FaultChanged, FaultStage, GuardChecked
 from tocsin.model.verdict import RunVerdict
+from tocsin.targets import in_region, load_target
 
 CLOCK_IN = "leave-attendance-dev-clockIn"
 PROXY = "itcenter-dev-proxy"
@@ -132,3 +138,29 @@ def test_two_checkouts_and_one_account(checkout: Checkout, tmp_path: Path) -> No
     assert "in use by clock-in-throttled-" in verdict.judgements[0].message
     assert faults(directory) == []
     assert reserved(checkout) is None
+
+
+def test_of_many_runners_the_account_gives_the_lock_to_one(checkout: Checkout, tmp_path: Path) -> None:
+    """Against the Parameter Store of the sandbox; from nothing, and from a lock that has expired."""
+    target = in_region(load_target(checkout.root, "sandbox"), load_system(checkout.root, "leave-attendance"))
+    ledgers = [Ledger(tmp_path / str(number) / "sandbox.sqlite", "sandbox") for number in range(6)]
+    try:
+        for start in ("nothing", "expired"):
+            if start == "expired":
+                assert AccountLock(target, ledgers[0], "dead", for_s=-60).take()
+            locks = [AccountLock(target, ledger, f"drill-{n}", 600) for n, ledger in enumerate(ledgers[1:])]
+            with ThreadPoolExecutor(len(locks)) as pool:
+                winners = [lock for lock in pool.map(_taken, locks) if lock is not None]
+            assert len(winners) == 1
+            assert winners[0].release() == "/tocsin/lock released"
+    finally:
+        for ledger in ledgers:
+            ledger.close()
+
+
+def _taken(lock: AccountLock) -> AccountLock | None:
+    try:
+        lock.take()
+    except Refused:
+        return None
+    return lock

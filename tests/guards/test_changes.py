@@ -9,10 +9,21 @@ from typing import Any
 import pytest
 from tests.guards.conftest import Aws
 
+from tocsin.actors.injector import Injector
+from tocsin.context import RunContext
 from tocsin.errors import NotFound, Refused
+from tocsin.faults.base import Aws as FaultAws
+from tocsin.faults.lifecycle import FaultLifecycle
+from tocsin.faults.registry import FAULTS
+from tocsin.faults.session import faults_of
 from tocsin.guards.changes import ChangeGuards, resource_type
 from tocsin.guards.kill_switch import KillSwitch, set_file
+from tocsin.history import History
+from tocsin.ledger import Ledger
 from tocsin.model.events import GuardChecked
+from tocsin.validation import Planner
+
+ROOT = Path(__file__).parents[2]
 
 MONDAY_NOON = datetime.fromisoformat("2026-08-03T12:00:00Z").timestamp()
 ONE, TWO, THREE = (f"arn:aws:lambda:eu-west-1:123456789012:function:{name}" for name in ("one", "two", "three"))
@@ -198,3 +209,97 @@ def test_roles_cannot_be_counted_by_their_tags(aws: Aws, tmp_path: Path) -> None
 )
 def test_the_type_of_a_resource_is_in_its_arn(arn: str, kind: str) -> None:
     assert resource_type(arn) == kind
+
+
+# --- actions of other extensions ----------------------------------------------------------------------------
+
+
+def run_foreign(aws: Aws, root: Path, **rules: Any) -> bool:
+    """A method of one process that makes a file; whether the file is there afterwards."""
+    made = root / "made"
+    provider = {"type": "process", "path": "touch", "arguments": [str(made)]}
+    raw = {"method": [{"type": "action", "name": "make", "provider": provider}]}
+    plan = Planner(ROOT).plan(ROOT / "experiments" / "leave-attendance" / "clock-in-throttled.yaml")
+    target = aws.target(**rules)
+    history = History(root / "history.jsonl")
+    ledger = Ledger(root / "ledger.sqlite", "staging")
+    ctx = RunContext(
+        drill="d",
+        root=root,
+        directory=root,
+        experiment=plan.loaded.experiment,
+        system=plan.system,
+        target=target,
+        history=history,
+        base_url="",
+        seed=0,
+    )
+    guards = ChangeGuards(target, KillSwitch(root, target), history.record)
+    faults = FaultLifecycle(target=target, ledger=ledger, drill="d")
+    try:
+        Injector(ctx, raw, faults, guards.permit_foreign).run_method()
+    finally:
+        ledger.close()
+        history.close()
+    return made.exists()
+
+
+def test_where_nothing_is_limited_an_action_of_another_extension_runs(aws: Aws, tmp_path: Path) -> None:
+    assert run_foreign(aws, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rules", "guard"), [({"opt_in": YES, "max_resources": 5}, "opt-in"), ({"max_resources": 5}, "blast-radius")]
+)
+def test_what_nobody_knows_is_not_changed_where_changes_are_limited(
+    aws: Aws, tmp_path: Path, rules: dict[str, Any], guard: str
+) -> None:
+    with pytest.raises(Refused, match="set `foreign_actions = true`") as no:
+        run_foreign(aws, tmp_path, **rules)
+    assert no.value.guard == guard
+    assert not (tmp_path / "made").exists()
+    assert run_foreign(aws, tmp_path, **rules, foreign_actions=True)
+
+
+def test_the_kill_switch_is_asked_before_it_too(aws: Aws, tmp_path: Path) -> None:
+    set_file(tmp_path, "staging", "enough")
+    with pytest.raises(Refused, match="enough"):
+        run_foreign(aws, tmp_path, foreign_actions=True)
+    assert not (tmp_path / "made").exists()
+
+
+# --- plain `chaos run` --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chaos_run(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in {"TOCSIN_TARGET": "staging", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tocsin.toml").write_text(
+        f'[targets.staging]\naccount = "123456789012"\nregion = "eu-west-1"\nendpoint_url = "{aws.url}"\n'
+        'production = true\nopt_in = {chaos-opt-in = "true"}\n'
+    )
+    return tmp_path
+
+
+def test_chaos_run_asks_for_the_account_first(aws: Aws, chaos_run: Path) -> None:
+    aws.account = "999999999999"
+    with pytest.raises(Refused, match="credentials of 999999999999"):
+        faults_of(None)
+    assert aws.asked == ["GetCallerIdentity"]
+
+
+def test_chaos_run_keeps_the_guards_of_each_change(aws: Aws, chaos_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tagging(aws, {ONE: {}})
+    fault = FAULTS["lambda_reserved_concurrency"].model_validate({"function": "one", "reserved": 0})
+    lifecycle = faults_of(None)
+    looking = FaultAws(lifecycle.target, entry="")
+    with pytest.raises(Refused, match="--yes-production 123456789012"):
+        lifecycle.permit(fault, looking)
+    monkeypatch.setenv("TOCSIN_YES_PRODUCTION", "123456789012")
+    with pytest.raises(Refused, match="tagged chaos-opt-in=true"):
+        lifecycle.permit(fault, looking)
+    tagging(aws, {ONE: YES})
+    lifecycle.permit(fault, looking)
+    lifecycle.ledger.close()

@@ -27,7 +27,7 @@ class ForeignFaults:
 
     def __init__(self, history: Recorder, rollbacks: Sequence[Mapping[str, Any]]) -> None:
         self._history = history
-        self._heals = all(_is_probe(activity) or not _is_foreign(activity) for activity in rollbacks)
+        self._heals = all(_is_probe(activity) or not is_foreign(activity) for activity in rollbacks)
         self._stages: dict[str, FaultStage] = {}
         self._faults: dict[str, str] = {}
         self._rollback_failed = ""
@@ -48,9 +48,9 @@ class ForeignFaults:
                 self._move_in_force(FaultStage.UNDO_REQUESTED)
                 self._move_all(FaultStage.UNDO_REQUESTED, FaultStage.UNDONE)
             return
-        if act is Act.FAULT and _is_foreign(activity):
+        if act is Act.FAULT and is_foreign(activity):
             entry = f"action {len(self._stages) + 1}"
-            self._faults[entry] = _name(activity)
+            self._faults[entry] = name_of(activity)
             self._move(entry, FaultStage.REQUESTED)
         elif act is Act.RECOVERY and not self._heals:
             self._move_in_force(FaultStage.UNDO_REQUESTED)
@@ -99,13 +99,14 @@ def _is_probe(activity: Mapping[str, Any]) -> bool:
     return activity.get("type") == "probe" and "tolerance" in activity
 
 
-def _is_foreign(activity: Mapping[str, Any]) -> bool:
+def is_foreign(activity: Mapping[str, Any]) -> bool:
     """An action that is neither a fault nor a procedure of ours."""
     provider = activity.get("provider") or {}
     return activity.get("type") == "action" and not str(provider.get("module", "")).startswith(_OWN)
 
 
-def _name(activity: Mapping[str, Any]) -> str:
+def name_of(activity: Mapping[str, Any]) -> str:
+    """What an action is called in the history: module and function, where it is one."""
     provider = activity.get("provider") or {}
     if provider.get("type") == "python":
         return f"{provider['module']}.{provider['func']}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from chaoslib.configuration import load_configuration
 from chaoslib.hypothesis import run_steady_state_hypothesis, within_tolerance
 from chaoslib.secret import load_secrets
 
-from tocsin.actors.foreign import ForeignFaults
+from tocsin.actors.foreign import ForeignFaults, is_foreign, name_of
 from tocsin.context import RunContext
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.session import CONFIGURATION_KEY
@@ -32,11 +32,23 @@ _PROOF_WALL_S = 3.0
 _POLL_S, _POLL_WALL_S = 5.0, 0.1
 
 
+def _permit_all(action: str) -> None:
+    """Without guards nothing is refused."""
+
+
 class Injector:
     """The experiment's own activities, in the drill's hands."""
 
-    def __init__(self, ctx: RunContext, raw: Mapping[str, Any], faults: FaultLifecycle) -> None:
+    def __init__(
+        self,
+        ctx: RunContext,
+        raw: Mapping[str, Any],
+        faults: FaultLifecycle,
+        permit_foreign: Callable[[str], None] = _permit_all,
+    ) -> None:
+        """`permit_foreign` is asked before an action of another extension; raises Refused to forbid it."""
         self._ctx = ctx
+        self._permit_foreign = permit_foreign
         self._raw = dict(raw)
         configuration = load_configuration(self._raw.get("configuration", {}))
         self._secrets = load_secrets(self._raw.get("secrets", {}), configuration)
@@ -103,6 +115,8 @@ class Injector:
 
     def _run(self, activity: Mapping[str, Any], act: Act, runs: list[dict[str, Any]]) -> bool:
         started = time.monotonic()
+        if act is Act.FAULT and is_foreign(activity):
+            self._permit_foreign(name_of(activity))
         self._foreign.begins(activity, act)
         run = self._execute(activity)
         runs.append(run)

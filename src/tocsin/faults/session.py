@@ -27,6 +27,7 @@ def faults_of(configuration: Mapping[str, Any] | None) -> FaultLifecycle:
     Raises:
         InvalidInput: no such target.
         SandboxError: the target is the sandbox, and it is not running.
+        Refused: the credentials are of another account.
         LedgerError: the ledger cannot be opened.
     """
     inside = (configuration or {}).get(CONFIGURATION_KEY)
@@ -34,6 +35,7 @@ def faults_of(configuration: Mapping[str, Any] | None) -> FaultLifecycle:
         return inside
     root = find_root(Path.cwd())
     target = target_of(configuration)
+    check_identity(target)
     ledger = Ledger(ledger_path(root, target.name), target.name)
     # What can end by itself does so an hour after its injection: no drill says when.
     # One `chaos run` is one process: its rollbacks undo what its method injected, and nothing else.
@@ -41,11 +43,10 @@ def faults_of(configuration: Mapping[str, Any] | None) -> FaultLifecycle:
 
 
 def _guarded(root: Path, target: Target) -> Callable[[AnyFault, Aws], None]:
-    """The guards that can be asked where no drill keeps them: identity and consent, and those of each change."""
+    """The guards that can be asked where no drill keeps them: consent, and those of each change."""
     changes = ChangeGuards(target, KillSwitch(root, target), lambda event: None)
 
     def permit(fault: AnyFault, aws: Aws) -> None:
-        check_identity(target)
         check_production(target, os.environ.get("TOCSIN_YES_PRODUCTION"))
         changes.permit(fault.resource, lambda: fault.arns(aws))
 

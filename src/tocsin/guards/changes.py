@@ -41,13 +41,44 @@ class ChangeGuards:
         with self._lock:
             ask_all(self._guards(resource, arns), self._record)
 
-    def _guards(self, resource: str, arns: Callable[[], Sequence[str]]) -> Iterator[Guard]:
+    def permit_foreign(self, action: str) -> None:
+        """Whether an action of another Chaos Toolkit extension may run now: nobody knows what it will change.
+
+        Raises:
+            Refused: a guard says no, or cannot be evaluated.
+        """
+        with self._lock:
+            ask_all(self._foreign_guards(action), self._record)
+
+    def _foreign_guards(self, action: str) -> Iterator[Guard]:
+        yield from self._guards_of_the_moment()
+        limited = "opt-in" if self._rules.opt_in else "blast-radius"
+        if self._rules.opt_in or self._counts:
+            yield limited, lambda: self._unknown(limited, action)
+
+    def _unknown(self, guard: str, action: str) -> str:
+        if not self._rules.foreign_actions:
+            raise Refused(
+                guard,
+                f"expected an action of which it is known what it changes, found {action}: it is no fault of Tocsin. "
+                "Use one, or, if the owner of what it changes agrees, set `foreign_actions = true` in tocsin.toml.",
+            )
+        return f"{action}: allowed by `foreign_actions`, what it changes is not known"
+
+    def _guards_of_the_moment(self) -> Iterator[Guard]:
         yield "kill-switch", self._kill_switch.check
         yield "freeze", lambda: check_freeze(self._rules, self._now())
         yield "window", lambda: check_window(self._rules, self._now())
+
+    @property
+    def _counts(self) -> bool:
+        return self._rules.max_resources is not None or self._rules.max_percent is not None
+
+    def _guards(self, resource: str, arns: Callable[[], Sequence[str]]) -> Iterator[Guard]:
+        yield from self._guards_of_the_moment()
         if self._rules.opt_in:
             yield "opt-in", lambda: self._opted_in(resource, arns())
-        if self._rules.max_resources is not None or self._rules.max_percent is not None:
+        if self._counts:
             yield "blast-radius", lambda: self._within_the_blast_radius(resource, arns())
 
     # --- opt-in ---------------------------------------------------------------------------------------------

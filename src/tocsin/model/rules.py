@@ -95,6 +95,9 @@ class GuardRules(Model):
     )
     production: bool = Field(default=False, description="a drill needs --yes-production ACCOUNT")
     opt_in: dict[str, str] | None = Field(default=None, description="tags that a resource needs before it is changed")
+    foreign_actions: bool = Field(
+        default=False, description="actions of other extensions may run, although nobody knows what they change"
+    )
     stop_conditions: tuple[str, ...] = Field(default=(), description="names of alarms that end every drill")
 
     @model_validator(mode="after")
