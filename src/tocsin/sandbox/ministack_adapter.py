@@ -1104,11 +1104,19 @@ class Ministack:
                 operation = "ListProvisionedConcurrencyConfigs"
             return f"lambda:{'InvokeFunction' if operation == 'Invoke' else operation}" if operation else None
 
+        # Parameters named as theirs: another adapter of the same function checks them too.
         def resource(
-            service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account: str
+            service: str,
+            method: str,
+            path: str,
+            headers: Any,
+            body: bytes,
+            query_params: Any,
+            region: str,
+            account_id: str,
         ) -> str:
-            named = self._named_resource(service, body, query)
-            return named or str(their_resource(service, method, path, headers, body, query, region, account))
+            named = self._named_resource(service, body, query_params)
+            return named or str(their_resource(service, method, path, headers, body, query_params, region, account_id))
 
         actions.extract_iam_action, actions.extract_resource_arn = action, resource
 
