@@ -81,6 +81,8 @@ _ACTIONS: Mapping[tuple[str, str], tuple[str, ...]] = {
         "sqs:GetQueueAttributes",
         "sqs:SendMessage",
     ),
+    # Its roles are handed over: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html
+    ("ecs", "RegisterTaskDefinition"): ("ecs:RegisterTaskDefinition", "iam:PassRole"),
     # A role is handed over: https://docs.aws.amazon.com/scheduler/latest/UserGuide/setting-up.html
     ("scheduler", "CreateSchedule"): ("scheduler:CreateSchedule", "iam:PassRole"),
     ("scheduler", "UpdateSchedule"): ("scheduler:UpdateSchedule", "iam:PassRole"),

@@ -50,6 +50,10 @@ def _default(value: Any) -> Any:
 
 
 dynamodb_table_deny = _action(FAULTS["dynamodb_table_deny"])
+ecs_bad_release = _action(FAULTS["ecs_bad_release"])
+ecs_scale = _action(FAULTS["ecs_scale"])
+ecs_stop_tasks = _action(FAULTS["ecs_stop_tasks"])
+elb_target_deregistered = _action(FAULTS["elb_target_deregistered"])
 iam_role_deny = _action(FAULTS["iam_role_deny"])
 lambda_bad_release = _action(FAULTS["lambda_bad_release"])
 lambda_environment_credential = _action(FAULTS["lambda_environment_credential"])
@@ -76,6 +80,10 @@ def undo(configuration: Configuration | None = None) -> str:
 
 __all__ = [
     "dynamodb_table_deny",
+    "ecs_bad_release",
+    "ecs_scale",
+    "ecs_stop_tasks",
+    "elb_target_deregistered",
     "iam_role_deny",
     "lambda_bad_release",
     "lambda_environment_credential",

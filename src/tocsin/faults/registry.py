@@ -11,6 +11,8 @@ from tocsin.faults.awslambda import (
 )
 from tocsin.faults.base import AnyFault
 from tocsin.faults.dynamodb import DynamodbTableDeny
+from tocsin.faults.ecs import EcsBadRelease, EcsScale, EcsStopTasks
+from tocsin.faults.elb import ElbTargetDeregistered
 from tocsin.faults.iam import IamRoleDeny
 from tocsin.faults.rds import RdsProxyThrottle
 from tocsin.faults.s3 import S3BucketDeny
@@ -20,6 +22,10 @@ FAULTS: dict[str, type[AnyFault]] = {
     fault.kind: fault
     for fault in (
         DynamodbTableDeny,
+        EcsBadRelease,
+        EcsScale,
+        EcsStopTasks,
+        ElbTargetDeregistered,
         IamRoleDeny,
         LambdaBadRelease,
         LambdaEnvironmentCredential,

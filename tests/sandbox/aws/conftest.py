@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
+from tests.sandbox.aws.fleet import CLUSTER, IMAGE, LOG_GROUP, Fleet, write_image
 from tests.sandbox.aws.shop import Shop, write_replica
 
 from tocsin.sandbox import control
+
+_numbers = count()
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +21,19 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     state = control.up("shop", root)
     yield Shop(state.account, root)
     control.down(root)
+
+
+@pytest.fixture(scope="session")
+def cluster(shop: Shop) -> Shop:
+    shop.account.register_image(IMAGE, write_image(shop.root / "images" / "web"))
+    shop.client("ecs").create_cluster(clusterName=CLUSTER)
+    shop.client("logs").create_log_group(logGroupName=LOG_GROUP)
+    return shop
+
+
+@pytest.fixture
+def fleet(cluster: Shop) -> Iterator[Fleet]:
+    """A service of its own for one test: not made yet."""
+    fleet = Fleet(cluster, f"web-{next(_numbers)}")
+    yield fleet
+    fleet.remove()

@@ -5,39 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import httpx
 import pytest
 from botocore.exceptions import ClientError
-from tests.sandbox.aws.fleet import CLUSTER, IMAGE, LOG_GROUP, Fleet, lines, policy, write_image
+from tests.sandbox.aws.fleet import CLUSTER, Fleet, lines, policy
 from tests.sandbox.aws.shop import Shop, eventually
 
 from tocsin.errors import NotFound
 from tocsin.model.system import CloudWatchAlarm, Endpoint, LoadBalancerLookup, MetricAlarm, System, TargetGroupLookup
 from tocsin.resolve import resolve_base_url, resolve_system
 from tocsin.sandbox import control
-
-_numbers = count()
-
-
-@pytest.fixture(scope="session")
-def cluster(shop: Shop) -> Shop:
-    shop.account.register_image(IMAGE, write_image(shop.root / "images" / "web"))
-    shop.client("ecs").create_cluster(clusterName=CLUSTER)
-    shop.client("logs").create_log_group(logGroupName=LOG_GROUP)
-    return shop
-
-
-@pytest.fixture
-def fleet(cluster: Shop) -> Iterator[Fleet]:
-    """A service of its own for one test: not made yet."""
-    fleet = Fleet(cluster, f"web-{next(_numbers)}")
-    yield fleet
-    fleet.remove()
-
 
 # ------------------------------------------------------------------------------------------------ a service
 
