@@ -24,7 +24,17 @@ from tocsin.validation import Planner, canary_log_groups
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments" / "leave-attendance"
 
-NOT_LIMITED_BY_IAM = {"lambda:ListEventSourceMappings"}
+NOT_LIMITED_BY_IAM = {
+    "application-autoscaling:DescribeScalableTargets",
+    "ecs:DeregisterTaskDefinition",
+    "ecs:DescribeTaskDefinition",
+    "ecs:ListTaskDefinitions",
+    "ecs:ListTasks",  # by container instance only, of which Fargate has none
+    "ecs:RegisterTaskDefinition",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "elasticloadbalancing:DescribeTargetHealth",
+    "lambda:ListEventSourceMappings",
+}
 """Actions of faults for which the service authorization reference names no resource type."""
 
 

@@ -8,15 +8,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from chaosaws import aws_client
 
 from tocsin.errors import InvalidInput
 from tocsin.model.rules import OPT_IN, GuardRules
 from tocsin.target import Target
 from tocsin.targets import load_target, read_project
 
+EMPTY = AWSResponse("", 200, {"content-type": "application/json"}, SimpleNamespace(stream=lambda: [b"{}"]))
 ACCOUNT = 'account = "123456789012"\nregion = "eu-west-1"\n'
 
 
@@ -133,3 +138,27 @@ def test_a_role_is_assumed_with_the_own_credentials_and_again_before_it_ends(sts
     assert all(name.startswith("tocsin-") for *_, name in assumed)
     assert roles[0] != "OWN"
     assert roles[-1] == f"ROLE{1 + max(n for n, key in enumerate(Sts.keys) if key.startswith('AssumeRole'))}"
+
+
+# ------------------------------------------------------------------------------- as the default of other code
+
+
+def test_other_peoples_clients_are_those_of_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    target = Target("t", "eu-west-1", "http://127.0.0.1:1", access_key_id="ours", secret_access_key="ours")
+    with target.as_default():
+        theirs = boto3.client("ecs", aws_access_key_id="AKIATHEIRS", aws_secret_access_key="theirs", endpoint_url="x")
+        assert (theirs.meta.region_name, theirs.meta.endpoint_url) == ("eu-west-1", "http://127.0.0.1:1")
+        assert boto3.client("ecs", "us-east-1").meta.region_name == "us-east-1"
+        assert boto3.resource("sqs", region_name=None).meta.client.meta.endpoint_url == "http://127.0.0.1:1"
+        # What chaostoolkit-aws does, with everything that it may be told.
+        chaos = aws_client("ecs", {"aws_region": "eu-west-1", "aws_profile_name": "none"}, {"aws_access_key_id": "A"})
+        signed: list[bytes] = []
+        chaos.meta.events.register("before-send", lambda request, **_: signed.append(request.headers["Authorization"]))
+        chaos.meta.events.register("before-send", lambda **_: EMPTY)
+        chaos.list_clusters()
+    assert b"Credential=ours/" in signed[0]
+    assert target.calls.take() == {"ecs:ListClusters": 1}
+    with pytest.raises(RuntimeError, match="an action failed"), target.as_default():
+        raise RuntimeError("an action failed")
+    assert boto3.DEFAULT_SESSION is None

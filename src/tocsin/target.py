@@ -64,6 +64,11 @@ _LATER = frozenset(
 (https://boto3.amazonaws.com/v1/documentation/api/latest/guide/retries.html), expired credentials, which whoever owns
 them renews, and conflicts of Lambda, IAM, S3 and DynamoDB with a change that is still going on."""
 
+_SAID_BY_THE_TARGET = frozenset(
+    {"aws_access_key_id", "aws_account_id", "aws_secret_access_key", "aws_session_token", "endpoint_url"}
+)
+"""Options of `boto3.client` that say where, and as whom."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -117,6 +122,27 @@ class Target:
                 self._clients[service] = self._make_client(service)
             return self._clients[service]
 
+    @contextmanager
+    def as_default(self) -> Iterator[None]:
+        """As long as this lasts, boto3's process-wide default session is this target.
+
+        For code that is not ours and calls `boto3.client(...)`, as the actions of chaostoolkit-aws do: it reaches the
+        endpoint with the credentials that the guards have looked at, and its calls are counted. Whatever account or
+        endpoint it names itself is not used.
+        """
+        before = boto3.DEFAULT_SESSION
+        boto3.DEFAULT_SESSION = _DefaultSession(self, self._make_for_others)
+        try:
+            yield
+        finally:
+            boto3.DEFAULT_SESSION = before
+
+    def _make_for_others(self, kind: str, service: str, region_name: str | None = None, **options: Any) -> Any:
+        kept = {name: value for name, value in options.items() if name not in _SAID_BY_THE_TARGET}
+        with self._making:
+            make = getattr(self.session, kind)
+            return make(service, region_name=region_name or self.region, endpoint_url=self.endpoint_url, **kept)
+
     def renew(self) -> None:
         """Forget all clients and credentials: the next client reads them again from where they come from."""
         with self._making:
@@ -131,6 +157,23 @@ class Target:
                 connect_timeout=5, read_timeout=self.timeout_s, retries={"mode": "standard", "max_attempts": 3}
             ),
         )
+
+
+class _DefaultSession:
+    """What boto3 asks of its default session, answered by a target."""
+
+    def __init__(self, target: Target, make: Callable[..., Any]) -> None:
+        self._target = target
+        self._make = make
+
+    def client(self, service: str, *region: str, **options: Any) -> Any:
+        return self._make("client", service, *region, **options)
+
+    def resource(self, service: str, *region: str, **options: Any) -> Any:
+        return self._make("resource", service, *region, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target.session, name)
 
 
 def _in_role(session: boto3.Session, role_arn: str, endpoint_url: str | None) -> boto3.Session:

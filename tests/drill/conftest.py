@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import yaml
-from tests.drill.fault_table import make_table
+from tests.drill.fault_table import make_resources
 
 from tocsin.model.verdict import RunVerdict, Verdict
-from tocsin.targets import load_target
+from tocsin.sandbox import control
+from tocsin.sandbox.account import Account
 
 ROOT = Path(__file__).parents[2]
 CONTENT = ("contracts", "experiments", "loadtests", "replicas", "synthetics", "systems")
@@ -40,13 +40,14 @@ class Checkout:
             self.command(*arguments), cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False
         )
 
+    @property
+    def account(self) -> Account:
+        state = control.status(self.root)
+        assert state is not None
+        return state.account
+
     def client(self, service: str) -> Any:
-        target = load_target(self.root, "sandbox")
-        return boto3.Session(
-            aws_access_key_id=target.access_key_id,
-            aws_secret_access_key=target.secret_access_key,
-            region_name="ap-southeast-2",
-        ).client(service, endpoint_url=target.endpoint_url)
+        return self.account.client(service)
 
     def run(self, name: str, edit: Callable[[dict[str, Any]], None] | None = None) -> tuple[int, Verdict, Path]:
         """Drill one of our experiments, changed by `edit`; exit code, verdict, directory of the drill."""
@@ -108,7 +109,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     up = checkout.tocsin("sandbox", "up", "leave-attendance", timeout=120)
     assert up.returncode == 0, up.stdout + up.stderr
     try:
-        make_table(checkout.client("dynamodb"))
+        make_resources(checkout.account)
         yield checkout
     finally:
         down = checkout.tocsin("sandbox", "down", timeout=60)

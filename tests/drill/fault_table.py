@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from tocsin.sandbox.account import Account
 
 STAGE = "leave-attendance-dev"
 ROLE = f"{STAGE}-ap-southeast-2-lambdaRole"
 BUCKET = f"{STAGE}-deployments"
 TABLE = "tocsin-drill-orders"
 """A table of our own: the replica has none."""
+SERVICE = "tocsin-drill"
+"""An ECS cluster and service, a load balancer and a target group of our own."""
+_ON = {"cluster": SERVICE, "service": SERVICE}
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "dynamodb_table_deny": {"table": TABLE, "actions": ["dynamodb:PutItem"]},
+    "ecs_bad_release": {**_ON, "circuit_breaker": True},
+    "ecs_scale": {**_ON, "desired": 2},
+    "ecs_stop_tasks": _ON,
+    "elb_target_deregistered": {"target_group": SERVICE},
     "iam_role_deny": {"role": ROLE, "actions": ["sqs:*"]},
     "lambda_bad_release": {"function": f"{STAGE}-clockIn", "alias": "provisioned"},
     "lambda_environment_credential": {"function": f"{STAGE}-calendarSyncWorker", "variable": "GRAPH_CLIENT_SECRET"},
@@ -22,11 +33,55 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_table(dynamodb: Any) -> None:
-    """For the fault that the replica itself has no resource for."""
+def make_resources(account: Account) -> None:
+    """For the faults that the replica itself has no resource for."""
+    _make_table(account.client("dynamodb"))
+    account.register_image("tocsin-drill:1", Path(__file__).parent)
+    _make_service(account.client("ecs"))
+    _make_target_group(account.client("elbv2"), urlsplit(account.endpoint_url).port)
+
+
+def _make_table(dynamodb: Any) -> None:
     dynamodb.create_table(
         TableName=TABLE,
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
     )
+
+
+def _make_service(ecs: Any) -> None:
+    """One task that does nothing, once it runs."""
+    ecs.create_cluster(clusterName=SERVICE)
+    container = {"name": "idle", "image": "tocsin-drill:1", "command": ["sleep", "3600"]}
+    definition = ecs.register_task_definition(family=SERVICE, containerDefinitions=[container])["taskDefinition"]
+    ecs.create_service(
+        cluster=SERVICE, serviceName=SERVICE, taskDefinition=definition["taskDefinitionArn"], desiredCount=1
+    )
+    settle(ecs)
+
+
+def settle(ecs: Any) -> None:
+    """Wait until the service runs what it should: a rolled back release is rolled out again."""
+    ecs.get_waiter("services_stable").wait(
+        cluster=SERVICE, services=[SERVICE], WaiterConfig={"Delay": 0.05, "MaxAttempts": 400}
+    )
+
+
+def _make_target_group(elb: Any, port: int | None) -> None:
+    """A load balancer whose one target is what certainly answers: the sandbox itself."""
+    group = elb.create_target_group(
+        Name=SERVICE,
+        Protocol="HTTP",
+        Port=80,
+        VpcId="vpc-1",
+        TargetType="ip",
+        HealthCheckIntervalSeconds=300,
+        HealthCheckTimeoutSeconds=120,
+        Matcher={"HttpCode": "200-499"},
+    )["TargetGroups"][0]["TargetGroupArn"]
+    balancer = elb.create_load_balancer(Name=SERVICE, Subnets=["subnet-1"])["LoadBalancers"][0]["LoadBalancerArn"]
+    action = {"Type": "forward", "TargetGroupArn": group}
+    elb.create_listener(LoadBalancerArn=balancer, Protocol="HTTP", Port=80, DefaultActions=[action])
+    elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "127.0.0.1", "Port": port}])
+    elb.get_waiter("target_in_service").wait(TargetGroupArn=group, WaiterConfig={"Delay": 0.05, "MaxAttempts": 400})

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.drill
 
 ROLE = "arn:aws:iam::123456789012:role/chaos-dead-man"
 HARM = {
+    "ecs_bad_release": "release of the service",
+    "ecs_scale": "desired count",
     "lambda_bad_release": "alias",
     "lambda_event_source_disabled": "mapping",
     "lambda_reserved_concurrency": "concurrency",

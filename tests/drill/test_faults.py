@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from tests.drill.conftest import Checkout
-from tests.drill.fault_table import ARGUMENTS, BUCKET, ROLE, STAGE, TABLE
+from tests.drill.fault_table import ARGUMENTS, BUCKET, ROLE, SERVICE, STAGE, TABLE, settle
 
 from tocsin.faults.base import AnyFault
 from tocsin.faults.lifecycle import FaultLifecycle
@@ -56,6 +56,20 @@ ACCOUNT: dict[str, Describe] = {
         client("dynamodb").get_resource_policy,
         ResourceArn=client("dynamodb").describe_table(TableName=TABLE)["Table"]["TableArn"],
     ),
+    "release of the service": lambda client: _service(client)["taskDefinition"],
+    "desired count": lambda client: _service(client)["desiredCount"],
+    "deployment of the service": lambda client: _service(client)["deploymentConfiguration"],
+    "task definitions": lambda client: [
+        client("ecs").list_task_definitions(status=status)["taskDefinitionArns"] for status in ("ACTIVE", "INACTIVE")
+    ],
+    "targets": lambda client: [
+        one["Target"]
+        for group in client("elbv2").describe_target_groups()["TargetGroups"]
+        for one in client("elbv2").describe_target_health(TargetGroupArn=group["TargetGroupArn"])[
+            "TargetHealthDescriptions"
+        ]
+        if one["TargetHealth"]["State"] != "draining"
+    ],
     "schedules": lambda client: client("scheduler").list_schedules()["Schedules"],
 }
 
@@ -78,6 +92,11 @@ def _function(client: Callable[[str], Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in _without_metadata(answer, "RevisionId", "LastModified").items() if value != ""}
 
 
+def _service(client: Callable[[str], Any]) -> dict[str, Any]:
+    found: dict[str, Any] = client("ecs").describe_services(cluster=SERVICE, services=[SERVICE])["services"][0]
+    return found
+
+
 def _attributes(client: Callable[[str], Any], name: str) -> dict[str, str]:
     sqs = client("sqs")
     found: dict[str, str] = sqs.get_queue_attributes(
@@ -93,6 +112,7 @@ class Bench:
         self.client = self.target.client
         self.ledger = Ledger(directory / "ledger.sqlite", "sandbox")
         self.lifecycle = FaultLifecycle(target=self.target, ledger=self.ledger, drill="d")
+        settle(self.client("ecs"))
 
     def account(self) -> dict[str, Any]:
         return {name: describe(self.client) for name, describe in ACCOUNT.items()}
@@ -112,7 +132,8 @@ def test_a_fault_is_seen_and_its_undo_leaves_no_trace(bench: Bench, kind: str) -
     fault: AnyFault = fault_class(kind).model_validate(ARGUMENTS[kind])
     before = bench.account()
     assert bench.lifecycle.inject(fault) is FaultStage.EFFECTIVE
-    assert bench.account() != before
+    # What AWS mends by itself may be mended by now.
+    assert fault.heals or bench.account() != before
     assert bench.lifecycle.undo_all() == []
     assert bench.account() == before
     assert bench.ledger.entries(only_open=True) == []

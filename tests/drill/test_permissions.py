@@ -18,7 +18,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from tests.drill.conftest import CONTENT, EXPERIMENTS, ROOT, Checkout, extension, make_table, wait_for
+from tests.drill.conftest import CONTENT, EXPERIMENTS, ROOT, Checkout, extension, make_resources, wait_for
 from tests.drill.fault_table import ARGUMENTS, BUCKET
 from tests.sweep.account import differences, read_account
 
@@ -45,6 +45,8 @@ pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
 NOT_ASKED_BY_A_FAULT = {
     # Only a function without a version that holds its environment gets one of ours, and loses it again.
     "lambda_environment_credential": {"lambda:PublishVersion", "lambda:DeleteFunction"},
+    # Only for targets that ECS has registered: these are not.
+    "elb_target_deregistered": {"ecs:ListTasks", "ecs:DescribeTasks"},
     # Only a message that is not ours is put back.
     "sqs_poison_message": {"sqs:ChangeMessageVisibility"},
 }
@@ -73,7 +75,7 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     checkout = Checkout(root)
     allow(checkout, [])
     try:
-        make_table(account(checkout).client("dynamodb"))
+        make_resources(account(checkout))
         yield checkout
     finally:
         down = checkout.tocsin("sandbox", "down", timeout=60)

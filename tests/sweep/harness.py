@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from tests.drill.fault_table import ARGUMENTS, make_table
+from tests.drill.fault_table import ARGUMENTS, make_resources
 from tests.sweep.account import Snapshot, differences, read_account
 from tests.sweep.drill_child import BOUNDARIES, Ended, Job
 
 from tocsin.faults.registry import FAULTS
 from tocsin.ledger import Ledger
 from tocsin.project import ledger_path
+from tocsin.sandbox import control
 from tocsin.target import Target
 from tocsin.targets import load_target
 
@@ -121,7 +122,9 @@ class Range:
         for kind in FAULTS:
             self.experiment(kind).write_text(yaml.safe_dump(bare_experiment(kind), sort_keys=False))
         self._target = replace(load_target(self.root, "sandbox"), region=REGION)
-        make_table(self.target.client("dynamodb"))
+        state = control.status(self.root)
+        assert state is not None
+        make_resources(state.account)
 
     def stop(self) -> None:
         """End the forking process and the sandbox.

@@ -52,7 +52,9 @@ class Injector:
         self._raw = dict(raw)
         configuration = load_configuration(self._raw.get("configuration", {}))
         self._secrets = load_secrets(self._raw.get("secrets", {}), configuration)
-        self._configuration = {**configuration, CONFIGURATION_KEY: faults}
+        # The region of the system is that of AWS extensions too, unless the experiment says otherwise.
+        self._configuration = {"aws_region": faults.target.region, **configuration, CONFIGURATION_KEY: faults}
+        self._target = faults.target
         self._foreign = ForeignFaults(ctx.history, self._raw.get("rollbacks") or ())
         self._journal: dict[str, Any] = {
             "experiment": self._raw,
@@ -66,7 +68,7 @@ class Injector:
         """Run every probe of the steady-state hypothesis; no hypothesis at all is met."""
         if not self._raw.get("steady-state-hypothesis"):
             return True
-        with _references(self._raw):
+        with _references(self._raw), self._target.as_default():
             state = run_steady_state_hypothesis(self._raw, self._configuration, self._secrets, None, None)
         self._journal["steady_states"]["before" if act is Act.PREFLIGHT else "after"] = state
         probes = tuple(
@@ -138,7 +140,7 @@ class Injector:
         """Run one activity; a probe that shows what a foreign action did is asked again until it does."""
         deadline = time.monotonic() + max(self._ctx.wall(_PROOF_S), _PROOF_WALL_S)
         while True:
-            with _references(self._raw):
+            with _references(self._raw), self._target.as_default():
                 run: dict[str, Any] = execute_activity(self._raw, activity, self._configuration, self._secrets, None)
             proven = run["status"] == "succeeded" and _tolerated(run)
             if proven or not self._foreign.is_proof(activity) or time.monotonic() > deadline:

@@ -33,6 +33,14 @@ _SHOWN_AGAIN: Mapping[str, Any] = {
     "placementStrategy": [],
 }
 """Fields of a service that do nothing here, and their defaults."""
+_NAMED: Mapping[str, str] = {
+    "service": "service",
+    "services": "service",
+    "task": "task",
+    "tasks": "task",
+    "taskDefinitions": "task-definition",
+}
+"""Field of a request -> the kind of resource that it names."""
 _FARGATE = ("FARGATE", "FARGATE_SPOT")
 _MOST_TASKS = 10
 
@@ -424,6 +432,23 @@ class EcsApi:
                     one["exitCode"] = container.exit_code
             shown.append(one)
         return shown
+
+
+def named_resource(scope: Scope, request: Request) -> str | None:
+    """ARN of the service, task or task definition that a request names, as policies ask about it; None without one.
+
+    Of several, the first. [Resource types](https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html)
+    """
+    cluster = str(request.get("cluster") or "default").rsplit("/", 1)[-1]
+    for field, kind in _NAMED.items():
+        value = request.get(field)
+        reference = value[0] if isinstance(value, list) and value else value
+        if isinstance(reference, str) and reference:
+            place = kind if kind == "task-definition" else f"{kind}/{cluster}"
+            return (
+                reference if reference.startswith("arn:") else f"arn:aws:ecs:{scope[1]}:{scope[0]}:{place}/{reference}"
+            )
+    return None
 
 
 def _runs(task: Task) -> bool:
