@@ -38,6 +38,13 @@ def make_resources(account: Account) -> None:
     _make_table(account.client("dynamodb"))
     account.register_image("tocsin-drill:1", Path(__file__).parent)
     _make_service(account.client("ecs"))
+    account.client("application-autoscaling").register_scalable_target(
+        ServiceNamespace="ecs",
+        ResourceId=f"service/{SERVICE}/{SERVICE}",
+        ScalableDimension="ecs:service:DesiredCount",
+        MinCapacity=1,
+        MaxCapacity=2,
+    )
     _make_target_group(account.client("elbv2"), urlsplit(account.endpoint_url).port)
 
 

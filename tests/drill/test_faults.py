@@ -70,6 +70,12 @@ ACCOUNT: dict[str, Describe] = {
         ]
         if one["TargetHealth"]["State"] != "draining"
     ],
+    "scaling": lambda client: [
+        one["SuspendedState"]
+        for one in client("application-autoscaling").describe_scalable_targets(ServiceNamespace="ecs")[
+            "ScalableTargets"
+        ]
+    ],
     "schedules": lambda client: client("scheduler").list_schedules()["Schedules"],
 }
 

@@ -18,8 +18,8 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from tests.drill.conftest import CONTENT, EXPERIMENTS, ROOT, Checkout, extension, make_resources, wait_for
-from tests.drill.fault_table import ARGUMENTS, BUCKET
+from tests.drill.conftest import CONTENT, EXPERIMENTS, ROOT, Checkout, extension, wait_for
+from tests.drill.fault_table import ARGUMENTS, BUCKET, SERVICE, make_resources, settle
 from tests.sweep.account import differences, read_account
 
 from tocsin import dryrun
@@ -110,6 +110,7 @@ def as_user(checkout: Checkout) -> Target:
 def test_a_fault_needs_exactly_what_it_declares(enforced: Checkout, tmp_path: Path, kind: str) -> None:
     fault: AnyFault = FAULTS[kind].model_validate(ARGUMENTS[kind])
     root, user = account(enforced).target, as_user(enforced)
+    settle(root.client("ecs"))
     known = fault.arns(Aws(root, entry=""))
     allow_drill_user(account(enforced), policy_of(fault_grants(fault, arns_of(root), known)).text())
 
@@ -137,7 +138,8 @@ def test_a_service_of_the_sandboxs_own_asks_iam_too(enforced: Checkout) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
         scaling.describe_scalable_targets(ServiceNamespace="ecs")
     allow_drill_user(account(enforced), policy_text([{"Effect": "Allow", "Action": action, "Resource": "*"}]))
-    assert scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"] == []
+    (found,) = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"]
+    assert found["ResourceId"] == f"service/{SERVICE}/{SERVICE}"
 
 
 def as_role(checkout: Checkout, name: str) -> Any:

@@ -33,6 +33,8 @@ LEFT_OUT: dict[str, str] = {
     r"/RoleLastUsed/": "use, no configuration",
     r"/State(Value|Reason|ReasonData|TransitionedTimestamp)$": "the alarm's judgement, not its definition",
     r"^logs/.*/(storedBytes|lastEventTimestamp|lastIngestionTime|metricFilterCount)$": "lines that functions wrote",
+    r"^ecs/.*/services/[^/]*/(deployments|events)/": "what a service did, and does until it is steady",
+    r"^ecs/.*/services/[^/]*/(running|pending)Count$": "as deployments: a replacement is on its way",
     r"^sqs/[^/]*oncall/ApproximateNumberOfMessages": "what the pager received: an alarm may ring under any fault",
 }
 """Patterns of paths that are not compared, and why."""
@@ -245,6 +247,28 @@ def _logs(client: Any) -> Answers:
     yield "groups", _by("logGroupName", _all(client, "describe_log_groups", "logGroups"))
 
 
+def _ecs(client: Any) -> Answers:
+    for cluster in _all(client, "list_clusters", "clusterArns"):
+        arns = _all(client, "list_services", "serviceArns", cluster=cluster)
+        services = client.describe_services(cluster=cluster, services=arns)["services"] if arns else []
+        yield f"{cluster}/services", _by("serviceName", services)
+    for status in ("ACTIVE", "INACTIVE"):
+        yield f"{status} task definitions", _all(client, "list_task_definitions", "taskDefinitionArns", status=status)
+
+
+def _elbv2(client: Any) -> Answers:
+    for group in _all(client, "describe_target_groups", "TargetGroups"):
+        health = client.describe_target_health(TargetGroupArn=group["TargetGroupArn"])["TargetHealthDescriptions"]
+        yield group["TargetGroupName"], {**group, "targets": [one["Target"] for one in health]}
+
+
+def _application_autoscaling(client: Any) -> Answers:
+    yield (
+        "targets",
+        _by("ResourceId", _all(client, "describe_scalable_targets", "ScalableTargets", ServiceNamespace="ecs")),
+    )
+
+
 def _cloudformation(client: Any) -> Answers:
     for stack in _all(client, "describe_stacks", "Stacks"):
         resources = client.describe_stack_resources(StackName=stack["StackName"])["StackResources"]
@@ -256,11 +280,14 @@ def _by(key: str, items: list[Any]) -> dict[str, Any]:
 
 
 _SERVICES: dict[str, Callable[[Any], Answers]] = {
+    "application-autoscaling": _application_autoscaling,
     "apigatewayv2": _apigatewayv2,
     "cloudformation": _cloudformation,
     "cloudwatch": _cloudwatch,
     "cognito-idp": _cognito,
     "dynamodb": _dynamodb,
+    "ecs": _ecs,
+    "elbv2": _elbv2,
     "events": _events,
     "iam": _iam,
     "lambda": _lambda,
