@@ -33,6 +33,7 @@ from tocsin.alarms.cloudwatch import MetricKey, metric_key
 from tocsin.errors import SandboxError, TocsinError
 from tocsin.sandbox.account import ROOT_SECRET
 from tocsin.sandbox.clock import Clock
+from tocsin.sandbox.ecs_api import named_resource as ecs_resource
 from tocsin.sandbox.environments import MAX_ENVIRONMENTS, Environments, FunctionVersion, Outcome
 from tocsin.sandbox.metrics import MetricStore, Scope
 
@@ -1115,7 +1116,10 @@ class Ministack:
             region: str,
             account_id: str,
         ) -> str:
-            named = self._named_resource(service, body, query_params)
+            if service == "ecs":
+                named = ecs_resource((account_id, region), json.loads(body or b"{}"))
+            else:
+                named = self._named_resource(service, body, query_params)
             return named or str(their_resource(service, method, path, headers, body, query_params, region, account_id))
 
         actions.extract_iam_action, actions.extract_resource_arn = action, resource

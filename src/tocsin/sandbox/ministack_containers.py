@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 from tocsin.sandbox.alb import AlbPlant, FixedResponse, LoadBalancer, TargetGroup, is_loopback
 from tocsin.sandbox.autoscaling import AutoScaling
-from tocsin.sandbox.ecs_api import EcsApi, Json, Request, named_resource
+from tocsin.sandbox.ecs_api import EcsApi, Json, Request
 from tocsin.sandbox.ecs_plant import Address, ContainerDefinition, EcsPlant, TaskDefinition
 from tocsin.sandbox.loop import InLoop
 from tocsin.sandbox.metrics import MetricStore, Scope
@@ -26,9 +26,6 @@ from tocsin.sandbox.server import ApiError
 from tocsin.sandbox.tasks import CannotStart, Images, LineSink
 
 RELIED_ON: Mapping[str, Mapping[str, str]] = {
-    "core.iam_actions": {
-        "extract_resource_arn": "service, method, path, headers, body, query_params, region, account_id",
-    },
     "core.responses": {"AccountRegionScopedDict": ""},
     "services.ecs": {
         "_ACTION_MAP": "",
@@ -103,7 +100,6 @@ class Containers:
         self._tasks = EcsPlant(store, self, self._balancers, self.images)
         self._api = EcsApi(self._tasks, self, self, store.system_time)
         self.autoscaling = AutoScaling(store, self._api)
-        self._adapt_iam(modules["core.iam_actions"])
         self._adapt_ecs()
         self._adapt_elb(modules["core.responses"].AccountRegionScopedDict)
         self._adapt_cloudformation(modules["services.cloudformation.provisioners"])
@@ -138,18 +134,6 @@ class Containers:
         await self._balancers.close()
 
     # ------------------------------------------------------------------------------------------ ECS
-
-    def _adapt_iam(self, actions: Any) -> None:
-        """Asks policies about services and tasks, where ministack asks about their cluster."""
-        theirs = actions.extract_resource_arn
-
-        def resource(
-            service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account: str
-        ) -> str:
-            named = named_resource((account, region), json.loads(body or b"{}")) if service == "ecs" else None
-            return named or str(theirs(service, method, path, headers, body, query, region, account))
-
-        actions.extract_resource_arn = resource
 
     def _adapt_ecs(self) -> None:
         for operation, act in self._api.operations().items():
