@@ -174,6 +174,9 @@ def _show_fault(fault: AnyFault, target: Target, page: _Page) -> None:
         page.say("", f"{name}: {before[name]!r} -> {after[name]!r}")
     if not changed:
         page.say("", "nothing would change: it is so already", ok=False)
+    if fault.heals:
+        page.say("undo", "AWS mends it by itself at once: the undo waits until it is so")
+        return
     page.say("undo", f"{', '.join(changed) or 'nothing'} back to what is there now, read back to be sure")
     if fault.expires:
         page.say("", "AWS ends it by itself, also when nobody is left to undo it")

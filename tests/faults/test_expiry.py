@@ -60,6 +60,7 @@ def test_an_entry_that_only_an_undo_ends_and_one_that_is_undone_say_nothing(tmp_
     ("fault", "end"),
     [
         ("dynamodb_table_deny", "AWS ends it by itself"),
+        ("ecs_stop_tasks", "AWS mends it by itself at once"),
         ("rds_proxy_throttle", "a schedule ends it, on targets with a `dead_man_role`"),
         ("sqs_poison_message", "it stays until `tocsin recover`"),
     ],

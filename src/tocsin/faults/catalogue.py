@@ -47,6 +47,8 @@ def _explain(fault: type[AnyFault]) -> Iterator[str]:
 
 
 def _end(fault: type[AnyFault]) -> str:
+    if fault.heals:
+        return "AWS mends it by itself at once"
     if fault.expires:
         return "AWS ends it by itself"
     if fault.dead_man is not Fault.dead_man:

@@ -203,7 +203,8 @@ class EcsBadRelease(EcsServiceFault[DeployedState]):
     The copy of the service's task definition is of a family of its own, named after the ledger entry. So it is found
     after a crash at any moment, and a pipeline that deploys the newest revision of the family never meets it. The undo
     is the documented rollback, an UpdateService to the revision of before. Where the deployment circuit breaker was
-    faster, there is nothing left to do, and that is no drift. Our family is deregistered and deleted afterwards.
+    faster, there is nothing left to do, and that is no drift. Our family is deregistered and deleted afterwards: the
+    copy holds the variables of the original.
     https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
     """
 
