@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tocsin.errors import InvalidInput
-from tocsin.loader import find_experiments, load_experiment, load_system
+from tocsin.loader import find_experiments, load_experiment, load_system, system_names
 from tocsin.validation import Planner
 
 SYSTEM = """\
@@ -190,3 +190,8 @@ def test_an_experiment_that_expects_nothing_is_refused(shop: Path) -> None:
     path = broken(shop, f"      must:\n{must}", "")
     with pytest.raises(InvalidInput, match="expected at least one entry in `must` or `quiet`, or a `gap`"):
         Planner(shop).plan(path)
+
+
+def test_a_rules_file_beside_a_system_is_no_system(shop: Path) -> None:
+    (shop / "systems" / "shop.rules.yaml").write_text("groups: []\n")
+    assert system_names(shop) == ["shop"]

@@ -166,6 +166,11 @@ def _schema_child(node: Any, part: int | str, definitions: Mapping[str, Any]) ->
     return node
 
 
+def system_names(root: Path) -> list[str]:
+    """The systems that have a file; what else lies beside them, such as `NAME.rules.yaml`, is none."""
+    return sorted(path.stem for path in (root / "systems").glob("*.yaml") if "." not in path.stem)
+
+
 def load_system(root: Path, name: str) -> System:
     """`systems/<name>.yaml`.
 
@@ -175,7 +180,7 @@ def load_system(root: Path, name: str) -> System:
     directory = root / "systems"
     path = directory / f"{name}.yaml"
     if not path.is_file():
-        known = [p.stem for p in directory.glob("*.yaml")]
+        known = system_names(root)
         raise InvalidInput(f"expected a system, found '{name}'. {near_match(name, known)}", file=directory)
     document = read_yaml(path)
     system = parse_model(System, document.data, document)

@@ -17,7 +17,7 @@ from tocsin.actors.injector import quiet_chaos_toolkit
 from tocsin.canary import load_canaries, run_canary
 from tocsin.context import RunContext
 from tocsin.errors import InvalidInput, TocsinError
-from tocsin.loader import load_experiment, load_system
+from tocsin.loader import load_experiment, load_system, system_names
 from tocsin.model.system import System
 from tocsin.model.verdict import Outcome, Verdict
 from tocsin.project import find_root, runs_directory, work_directory
@@ -74,7 +74,7 @@ class TocsinSession:
         Raises:
             InvalidInput: none does, or a system file cannot be read.
         """
-        names = sorted(path.stem for path in (self.root / "systems").glob("*.yaml"))
+        names = system_names(self.root)
         found = [
             system
             for system in (load_system(self.root, name) for name in names)
