@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,10 +24,14 @@ from tests.checkers.histories import (
     tweak,
     without,
 )
+from tests.checkers.test_checkers import ROWS
 
 from tocsin.checkers import judge
 from tocsin.model.events import (
+    ActEnded,
+    ActivityRan,
     ActorDied,
+    ActStarted,
     AlarmChanged,
     AlarmDatapoints,
     AlarmForecast,
@@ -33,14 +39,19 @@ from tocsin.model.events import (
     AlarmPath,
     AlarmSeen,
     AlarmsPolled,
+    ApiCalls,
     CanaryRan,
     ContractRan,
+    DrillEnded,
     DrillStarted,
     Event,
     FaultChanged,
     FaultStage,
+    GuardChecked,
     HypothesisChecked,
     LoadSecond,
+    ResidueChecked,
+    Stopped,
     WorkCounted,
 )
 from tocsin.model.verdict import Outcome, merge
@@ -105,6 +116,24 @@ def test_a_pass_is_only_what_is_all_pass(outcomes: list[Outcome]) -> None:
     assert (merge(outcomes) == Outcome.FAIL) == (Outcome.FAIL in outcomes)
 
 
+@given(MANY)
+def test_saying_it_twice_changes_no_merge(outcomes: list[Outcome]) -> None:
+    assert merge([*outcomes, *outcomes]) == merge(outcomes)
+    if outcomes:
+        assert merge([merge(outcomes)]) == merge(outcomes)
+
+
+@given(st.lists(OUTCOMES, min_size=1), st.lists(OUTCOMES, min_size=1), st.lists(OUTCOMES, min_size=1))
+def test_how_a_merge_is_grouped_does_not_matter(a: list[Outcome], b: list[Outcome], c: list[Outcome]) -> None:
+    assert merge([merge([*a, *b]), merge(c)]) == merge([merge(a), merge([*b, *c])])
+
+
+def test_fail_goes_before_unknown_and_unknown_before_pass() -> None:
+    assert merge([Outcome.PASS, Outcome.UNKNOWN, Outcome.FAIL]) == Outcome.FAIL
+    assert merge([Outcome.PASS, Outcome.UNKNOWN]) == Outcome.UNKNOWN
+    assert merge([]) == Outcome.UNKNOWN
+
+
 def speaks_against(event: Event) -> bool:
     """An observation that is bad news by itself: without it the drill may rightly look better."""
     match event:
@@ -122,6 +151,8 @@ def speaks_against(event: Event) -> bool:
             return not event.met
         case WorkCounted():
             return bool(event.lost_count)
+        case GuardChecked():
+            return not event.ok
         case ActorDied():
             return True
     return False
@@ -165,6 +196,74 @@ def test_a_history_cut_anywhere_is_no_pass(at: float) -> None:
     cut = drop(history, lambda event: event.at > end)
     if len(cut) < len(history):
         assert judge(cut).outcome != Outcome.PASS
+
+
+ACTORS: dict[str, tuple[type[Event], ...]] = {
+    "alarm watcher": (AlarmSeen, AlarmChanged, AlarmNotified, AlarmsPolled, AlarmPath, AlarmDatapoints),
+    "canaries": (CanaryRan,),
+    "contract": (ContractRan,),
+    "injector": (FaultChanged, ActivityRan),
+    "steady state": (HypothesisChecked,),
+    "load": (LoadSecond,),
+    "counting": (WorkCounted,),
+    "ledger": (ResidueChecked,),
+    "acts": (ActStarted, ActEnded, DrillEnded),
+}
+"""Who writes what into a history."""
+NOBODY: set[type[Event]] = {ActorDied, AlarmForecast, ApiCalls, GuardChecked, Stopped}
+"""What is no evidence for anything: bad news by itself, or asked for a forecast, a permission, a guard."""
+
+PLANTED = [row for row in ROWS if row[3] != Outcome.PASS]
+
+
+@cache
+def planted(index: int) -> list[Event]:
+    return PLANTED[index][1]()
+
+
+def outcome_of(judgement_id: str, history: list[Event]) -> Outcome | None:
+    return next((j.outcome for j in judge(history).judgements if j.id == judgement_id), None)
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_no_judgement_passes_because_an_actor_saw_nothing(actor: str) -> None:
+    """Every bug of the tables, with everything gone that one actor wrote, good news and bad."""
+    for index, (bug, _, judgement_id, *_) in enumerate(PLANTED):
+        history = planted(index)
+        left = without(history, *ACTORS[actor])
+        if len(left) < len(history):
+            assert outcome_of(judgement_id, left) != Outcome.PASS, bug
+
+
+def test_every_event_belongs_to_an_actor() -> None:
+    known = {kind for kinds in ACTORS.values() for kind in kinds}
+    assert set(get_args(get_args(Event)[0])) == known | {DrillStarted} | NOBODY
+
+
+ROW = st.integers(min_value=0, max_value=len(PLANTED) - 1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(index=ROW, data=st.data())
+def test_no_judgement_passes_because_something_was_forgotten(index: int, data: st.DataObject) -> None:
+    """Any bug of the tables, without any kinds of events and any single ones that do not speak against the system."""
+    _, _, judgement_id, *_ = PLANTED[index]
+    history = planted(index)
+    kinds = data.draw(st.sets(st.sampled_from(KINDS), max_size=3))
+    places = data.draw(st.sets(st.integers(min_value=1, max_value=len(history) - 1), max_size=12))
+    left = [
+        event
+        for place, event in enumerate(history)
+        if place == 0 or speaks_against(event) or (place not in places and type(event) not in kinds)
+    ]
+    assert outcome_of(judgement_id, left) != Outcome.PASS
+
+
+@settings(max_examples=150, deadline=None)
+@given(index=ROW, share=st.floats(min_value=0, max_value=1, exclude_max=True))
+def test_no_verdict_passes_because_its_end_is_lost(index: int, share: float) -> None:
+    history = planted(index)
+    assert judge(history[: 1 + int(share * (len(history) - 1))]).outcome != Outcome.PASS
 
 
 def test_notifications_are_evidence_too() -> None:

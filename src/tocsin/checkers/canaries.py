@@ -111,6 +111,8 @@ def _notices(timeline: Timeline, entry: MustCanary) -> Judgement:
     before = _runs_before(timeline, entry.canary)
     if any(not run.broken and not run.ok_after_retry for run in before):
         return question.unknown(Reason.RANG_BEFORE_FAULT, "it failed before the injection: it proves nothing")
+    if not any(not run.broken for run in before):
+        return question.unknown(Reason.NO_EVIDENCE, "it was not seen to pass before the injection: it proves nothing")
     runs = [run for run in timeline.of_kind(CanaryRan) if run.canary == entry.canary]
     during = [r for r in runs if timeline.accepted < r.at <= timeline.fault_end and not r.broken]
     failed = [run for run in during if not run.ok_after_retry]
