@@ -53,13 +53,21 @@ dynamodb_table_deny = _action(FAULTS["dynamodb_table_deny"])
 ecs_bad_release = _action(FAULTS["ecs_bad_release"])
 ecs_scale = _action(FAULTS["ecs_scale"])
 ecs_stop_tasks = _action(FAULTS["ecs_stop_tasks"])
+elasticache_failover = _action(FAULTS["elasticache_failover"])
+elasticache_reboot = _action(FAULTS["elasticache_reboot"])
 elb_target_deregistered = _action(FAULTS["elb_target_deregistered"])
 iam_role_deny = _action(FAULTS["iam_role_deny"])
 lambda_bad_release = _action(FAULTS["lambda_bad_release"])
 lambda_environment_credential = _action(FAULTS["lambda_environment_credential"])
 lambda_event_source_disabled = _action(FAULTS["lambda_event_source_disabled"])
 lambda_reserved_concurrency = _action(FAULTS["lambda_reserved_concurrency"])
+postgres_connections = _action(FAULTS["postgres_connections"])
+postgres_failing_statements = _action(FAULTS["postgres_failing_statements"])
+postgres_lock = _action(FAULTS["postgres_lock"])
+postgres_slow_statements = _action(FAULTS["postgres_slow_statements"])
 rds_proxy_throttle = _action(FAULTS["rds_proxy_throttle"])
+rds_reboot = _action(FAULTS["rds_reboot"])
+rds_stop = _action(FAULTS["rds_stop"])
 s3_bucket_deny = _action(FAULTS["s3_bucket_deny"])
 sqs_poison_message = _action(FAULTS["sqs_poison_message"])
 
@@ -83,13 +91,21 @@ __all__ = [
     "ecs_bad_release",
     "ecs_scale",
     "ecs_stop_tasks",
+    "elasticache_failover",
+    "elasticache_reboot",
     "elb_target_deregistered",
     "iam_role_deny",
     "lambda_bad_release",
     "lambda_environment_credential",
     "lambda_event_source_disabled",
     "lambda_reserved_concurrency",
+    "postgres_connections",
+    "postgres_failing_statements",
+    "postgres_lock",
+    "postgres_slow_statements",
     "rds_proxy_throttle",
+    "rds_reboot",
+    "rds_stop",
     "s3_bucket_deny",
     "sqs_poison_message",
     "undo",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 
+from tocsin.errors import TargetError
 from tocsin.faults.base import Aws, Fault, ScheduledCall, State
 from tocsin.iam import Arns
 from tocsin.target import aws_errors
@@ -120,3 +122,107 @@ def _pool_config(pool: ProxyPoolState) -> dict[str, int]:
         "MaxIdleConnectionsPercent": pool.max_idle_connections_percent,
         "ConnectionBorrowTimeout": pool.borrow_timeout_s,
     }
+
+
+_INSTANCE = r"^[a-zA-Z][a-zA-Z0-9-]{0,62}$"
+_ON_ITS_WAY = {"stopping": "stopped", "starting": "stopped", "backing-up": "available"}
+"""Statuses on the way from or to another; a snapshot is taken of a running instance."""
+_POLL_WALL_S = 0.1
+
+
+class DbInstanceState(State):
+    """`DBInstanceStatus`, without the way there: an instance that is stopping or starting serves nobody."""
+
+    status: str
+
+
+class _OnDbInstance(Fault[DbInstanceState]):
+    """What is the same for every fault of a DB instance."""
+
+    state: ClassVar[type[State]] = DbInstanceState
+    aws_service: ClassVar[str] = "rds"
+
+    instance: str = Field(pattern=_INSTANCE, description="identifier of the DB instance")
+
+    @property
+    def resource(self) -> str:
+        return f"DB instance {self.instance}"
+
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        return (aws.arn("rds", f"db:{self.instance}"),)
+
+    def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        return (arns("rds", f"db:{self.instance}"),)
+
+    def observe(self, aws: Aws, prior: DbInstanceState | None) -> DbInstanceState:
+        status = self._status(aws)
+        return DbInstanceState(status=_ON_ITS_WAY.get(status, status))
+
+    def _status(self, aws: Aws) -> str:
+        with aws_errors(f"reading the status of {self.resource}"):
+            answer = aws.client("rds").describe_db_instances(DBInstanceIdentifier=self.instance)
+        return str(answer["DBInstances"][0]["DBInstanceStatus"])
+
+
+class RdsReboot(_OnDbInstance):
+    """Reboot a DB instance: connections break, and new ones are refused until it is back.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_RebootDBInstance.html
+    """
+
+    kind: ClassVar[str] = "rds_reboot"
+    summary: ClassVar[str] = "reboot a DB instance (AWS mends it)"
+    permissions: ClassVar[tuple[str, ...]] = ("rds:DescribeDBInstances", "rds:RebootDBInstance")
+    effect_within_s: ClassVar[float] = 900.0
+    heals: ClassVar[bool] = True
+
+    failover: bool = Field(default=False, description="Multi-AZ only: over to the standby")
+
+    def broken(self, prior: DbInstanceState) -> DbInstanceState:
+        return DbInstanceState(status="rebooting")
+
+    def inject(self, aws: Aws, prior: DbInstanceState) -> None:
+        with aws_errors(f"rebooting {self.resource}"):
+            aws.client("rds").reboot_db_instance(DBInstanceIdentifier=self.instance, ForceFailover=self.failover)
+
+    def undo(self, aws: Aws, prior: DbInstanceState) -> None:
+        """Nothing to do: AWS brings it back."""
+
+
+class RdsStop(_OnDbInstance):
+    """Stop a DB instance; the undo starts it again. Data and endpoint stay.
+
+    An instance that is still stopping cannot be started: the undo waits for it. AWS itself starts it after seven days.
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StopInstance.html
+    """
+
+    kind: ClassVar[str] = "rds_stop"
+    summary: ClassVar[str] = "stop a DB instance"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "rds:DescribeDBInstances",
+        "rds:StartDBInstance",
+        "rds:StopDBInstance",
+    )
+    effect_within_s: ClassVar[float] = 1800.0
+
+    def broken(self, prior: DbInstanceState) -> DbInstanceState:
+        return DbInstanceState(status="stopped")
+
+    def inject(self, aws: Aws, prior: DbInstanceState) -> None:
+        with aws_errors(f"stopping {self.resource}"):
+            aws.client("rds").stop_db_instance(DBInstanceIdentifier=self.instance)
+
+    def undo(self, aws: Aws, prior: DbInstanceState) -> None:
+        deadline = time.monotonic() + self.effect_within_s / aws.target.scale
+        while (status := self._status(aws)) == "stopping":
+            if time.monotonic() > deadline:
+                raise TargetError(f"expected {self.resource} to be stopped, so that it can be started; it is {status}")
+            time.sleep(max(_POLL_WALL_S, 5.0 / aws.target.scale))
+        if status == "stopped":
+            with aws_errors(f"starting {self.resource}"):
+                aws.client("rds").start_db_instance(DBInstanceIdentifier=self.instance)
+
+    def dead_man(self, aws: Aws, prior: DbInstanceState) -> ScheduledCall:
+        return ScheduledCall(
+            service="rds", operation="startDBInstance", request={"DbInstanceIdentifier": self.instance}
+        )

@@ -12,9 +12,16 @@ from tocsin.faults.awslambda import (
 from tocsin.faults.base import AnyFault
 from tocsin.faults.dynamodb import DynamodbTableDeny
 from tocsin.faults.ecs import EcsBadRelease, EcsScale, EcsStopTasks
+from tocsin.faults.elasticache import ElasticacheFailover, ElasticacheReboot
 from tocsin.faults.elb import ElbTargetDeregistered
 from tocsin.faults.iam import IamRoleDeny
-from tocsin.faults.rds import RdsProxyThrottle
+from tocsin.faults.postgres import (
+    PostgresConnections,
+    PostgresFailingStatements,
+    PostgresLock,
+    PostgresSlowStatements,
+)
+from tocsin.faults.rds import RdsProxyThrottle, RdsReboot, RdsStop
 from tocsin.faults.s3 import S3BucketDeny
 from tocsin.faults.sqs import SqsPoisonMessage
 
@@ -25,13 +32,21 @@ FAULTS: dict[str, type[AnyFault]] = {
         EcsBadRelease,
         EcsScale,
         EcsStopTasks,
+        ElasticacheFailover,
+        ElasticacheReboot,
         ElbTargetDeregistered,
         IamRoleDeny,
         LambdaBadRelease,
         LambdaEnvironmentCredential,
         LambdaEventSourceDisabled,
         LambdaReservedConcurrency,
+        PostgresConnections,
+        PostgresFailingStatements,
+        PostgresLock,
+        PostgresSlowStatements,
         RdsProxyThrottle,
+        RdsReboot,
+        RdsStop,
         S3BucketDeny,
         SqsPoisonMessage,
     )

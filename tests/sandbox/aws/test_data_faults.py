@@ -1,0 +1,232 @@
+"""Faults of databases and caches, seen where a user sees them: in what PostgreSQL and Valkey answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pg8000.native
+import pytest
+from tests.sandbox.aws.shop import Shop, eventually
+from valkey import Valkey
+from valkey.exceptions import ValkeyError
+
+from tocsin.errors import TargetError
+from tocsin.faults import postgres
+from tocsin.faults.base import AnyFault
+from tocsin.faults.elasticache import ElasticacheFailover, ElasticacheReboot
+from tocsin.faults.lifecycle import FaultLifecycle, recover
+from tocsin.faults.postgres import PostgresConnections, PostgresFailingStatements, PostgresLock, PostgresSlowStatements
+from tocsin.faults.rds import RdsReboot, RdsStop
+from tocsin.ledger import Ledger
+from tocsin.model.events import FaultStage
+
+NAME = "faulty"
+SECRET, TABLE = f"{NAME}/database", "public.items"
+PASSWORD = "correct-horse"
+FAST = {"Delay": 0.1, "MaxAttempts": 200}
+
+
+@dataclass(frozen=True)
+class Database:
+    host: str
+    port: int
+
+    def connect(self) -> pg8000.native.Connection:
+        return pg8000.native.Connection("owner", host=self.host, port=self.port, database="app", timeout=5)
+
+    def run(self, sql: str) -> Any:
+        with self.connect() as connection:
+            return connection.run(sql)
+
+    def insert(self) -> float:
+        """Wall seconds that an insert takes."""
+        started = time.monotonic()
+        self.run("INSERT INTO items DEFAULT VALUES")
+        return time.monotonic() - started
+
+    def answers(self) -> bool:
+        with suppress(pg8000.native.InterfaceError, pg8000.native.DatabaseError):
+            return bool(self.run("SELECT 1"))
+        return False
+
+
+@pytest.fixture(scope="module")
+def database(shop: Shop) -> Iterator[Database]:
+    """A DB instance with a table, and a secret that leads to it."""
+    rds, secrets = shop.client("rds"), shop.client("secretsmanager")
+    rds.create_db_instance(
+        DBInstanceIdentifier=NAME,
+        Engine="postgres",
+        DBInstanceClass="db.t3.micro",
+        MasterUsername="owner",
+        MasterUserPassword=PASSWORD,
+        DBName="app",
+        AllocatedStorage=20,
+    )
+    rds.get_waiter("db_instance_available").wait(DBInstanceIdentifier=NAME, WaiterConfig=FAST)
+    endpoint = rds.describe_db_instances(DBInstanceIdentifier=NAME)["DBInstances"][0]["Endpoint"]
+    way_in = {"host": endpoint["Address"], "port": endpoint["Port"], "dbname": "app", "username": "owner"}
+    more = {"password": PASSWORD, "dbInstanceIdentifier": NAME}
+    secrets.create_secret(Name=SECRET, SecretString=json.dumps(way_in | more))
+    found = Database(endpoint["Address"], endpoint["Port"])
+    found.run("CREATE TABLE items (id serial)")
+    yield found
+    secrets.delete_secret(SecretId=SECRET, ForceDeleteWithoutRecovery=True)
+    rds.delete_db_instance(DBInstanceIdentifier=NAME, SkipFinalSnapshot=True)
+
+
+@pytest.fixture(scope="module")
+def cache(shop: Shop) -> Iterator[Any]:
+    """A replication group of two nodes: one command through its primary endpoint, None when there is no answer."""
+    elasticache = shop.client("elasticache")
+    elasticache.create_replication_group(
+        ReplicationGroupId=NAME,
+        ReplicationGroupDescription="of a test",
+        NumCacheClusters=2,
+        AutomaticFailoverEnabled=True,
+    )
+    elasticache.get_waiter("replication_group_available").wait(ReplicationGroupId=NAME, WaiterConfig=FAST)
+    (group,) = elasticache.describe_replication_groups(ReplicationGroupId=NAME)["ReplicationGroups"]
+    at = group["NodeGroups"][0]["PrimaryEndpoint"]
+
+    def ask(*words: str) -> Any:
+        try:
+            with Valkey(at["Address"], at["Port"], decode_responses=True, socket_timeout=1) as client:
+                return client.execute_command(*words)
+        except ValkeyError:
+            return None
+
+    yield ask
+    elasticache.delete_replication_group(ReplicationGroupId=NAME)
+
+
+class Bench:
+    def __init__(self, shop: Shop, directory: Path) -> None:
+        self.target = shop.account.target
+        self.ledger = Ledger(directory / "ledger.sqlite", "sandbox")
+        self.lifecycle = FaultLifecycle(target=self.target, ledger=self.ledger, drill="d")
+
+    def inject(self, fault: AnyFault) -> None:
+        assert self.lifecycle.inject(fault) is FaultStage.EFFECTIVE
+
+    def undo(self) -> None:
+        assert self.lifecycle.undo_all() == []
+        # As after a crash between the undo and its last line in the ledger.
+        assert self.lifecycle.undo_all(self.ledger.entries()) == []
+
+    def recover(self) -> None:
+        """In another process, after the one that injected was killed."""
+        for entry in list(postgres._HELD):
+            postgres._HELD.pop(entry)
+        assert len(recover(self.target, self.ledger)) == 1
+
+
+@pytest.fixture
+def bench(shop: Shop, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(shop, tmp_path)
+    yield bench
+    assert bench.lifecycle.undo_all() == []
+    assert PASSWORD.encode() not in bench.ledger.path.read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------ ElastiCache
+
+
+def test_a_failover_keeps_the_data_and_is_waited_for(bench: Bench, cache: Any) -> None:
+    cache("SET", "a", "1")
+    cache("WAIT", "1", "1000")
+    bench.inject(ElasticacheFailover(replication_group=NAME))
+    assert cache("PING") is None
+    bench.undo()
+    assert cache("GET", "a") == "1"
+
+
+def test_a_reboot_of_all_nodes_loses_the_data(bench: Bench, cache: Any) -> None:
+    cache("SET", "a", "1")
+    bench.inject(ElasticacheReboot(replication_group=NAME))
+    assert cache("PING") is None
+    bench.recover()
+    assert (cache("PING"), cache("GET", "a")) == (True, None)
+
+
+# ------------------------------------------------------------------------------------------------ RDS
+
+
+def test_a_rebooted_database_is_waited_for(bench: Bench, database: Database) -> None:
+    bench.inject(RdsReboot(instance=NAME))
+    assert not database.answers()
+    bench.undo()
+    assert database.answers()
+
+
+def test_a_stopped_database_is_started_also_when_it_is_still_stopping(bench: Bench, database: Database) -> None:
+    bench.inject(RdsStop(instance=NAME))
+    assert not database.answers()
+    bench.recover()
+    assert database.answers()
+
+
+# ------------------------------------------------------------------------------------------------ PostgreSQL
+
+
+def test_connections_are_taken_until_few_are_left(bench: Bench, database: Database) -> None:
+    bench.inject(PostgresConnections(secret=SECRET, keep=2))
+    left = [database.connect() for _ in range(2)]
+    with pytest.raises(pg8000.native.DatabaseError, match="53300"):
+        database.connect()
+    for connection in left:
+        connection.close()
+    bench.undo()
+    assert eventually(database.answers)
+    assert database.run("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'tocsin%'") == [[0]]
+
+
+def test_a_locked_table_lets_nobody_in(bench: Bench, database: Database) -> None:
+    bench.inject(PostgresLock(secret=SECRET, table=TABLE))
+    with pytest.raises(pg8000.native.DatabaseError, match="55P03"):
+        database.run("SET lock_timeout = '50ms'; SELECT * FROM items")
+    bench.undo()
+    assert database.insert() < 1
+
+
+def test_postgresql_itself_ends_a_lock_that_nobody_comes_back_for(bench: Bench, database: Database) -> None:
+    bench.inject(PostgresLock(secret=SECRET, table=TABLE, dead_man_s=30))
+    assert eventually(lambda: database.insert() < 5)
+    bench.recover()
+
+
+def test_every_nth_insert_is_slow(bench: Bench, database: Database) -> None:
+    bench.inject(PostgresSlowStatements(secret=SECRET, table=TABLE, every=3, delay_ms=300))
+    assert [database.insert() > 0.3 for _ in range(6)] == [False, False, True, False, False, True]
+    bench.undo()
+    assert not any(database.insert() > 0.3 for _ in range(3))
+    assert database.run("SELECT count(*) FROM pg_class WHERE relname LIKE 'tocsin%'") == [[0]]
+
+
+def test_the_next_inserts_fail_and_then_no_more(bench: Bench, database: Database) -> None:
+    bench.inject(PostgresFailingStatements(secret=SECRET, table=TABLE, count=2))
+    for _ in range(2):
+        with pytest.raises(pg8000.native.DatabaseError, match="XX000"):
+            database.insert()
+    database.insert()
+    bench.recover()
+
+
+def test_a_trigger_that_nobody_comes_back_for_does_nothing_any_more(bench: Bench, database: Database) -> None:
+    bench.lifecycle.expires_at = time.time() + 0.5
+    bench.inject(PostgresFailingStatements(secret=SECRET, table=TABLE, count=1000))
+    eventually(lambda: time.time() > (bench.lifecycle.expires_at or 0))
+    database.insert()
+    bench.recover()
+
+
+def test_a_secret_that_leads_nowhere_is_said(bench: Bench, shop: Shop) -> None:
+    shop.client("secretsmanager").create_secret(Name="no-way-in", SecretString='{"token": "x"}')
+    with pytest.raises(TargetError, match="JSON with host, username and password, found no host, password, username"):
+        bench.lifecycle.inject(PostgresConnections(secret="no-way-in"))
