@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import pg8000.native
 
 from tocsin.sandbox.account import Account
 
@@ -16,18 +19,29 @@ TABLE = "tocsin-drill-orders"
 SERVICE = "tocsin-drill"
 """An ECS cluster and service, a load balancer and a target group of our own."""
 _ON = {"cluster": SERVICE, "service": SERVICE}
+DATA = "tocsin-drill"
+"""A DB instance, a secret that leads into it, and a replication group of our own."""
+_ITEMS = {"secret": DATA, "table": "items"}
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "dynamodb_table_deny": {"table": TABLE, "actions": ["dynamodb:PutItem"]},
     "ecs_bad_release": {**_ON, "circuit_breaker": True},
     "ecs_scale": {**_ON, "desired": 2},
     "ecs_stop_tasks": _ON,
+    "elasticache_failover": {"replication_group": DATA},
+    "elasticache_reboot": {"replication_group": DATA},
     "elb_target_deregistered": {"target_group": SERVICE},
     "iam_role_deny": {"role": ROLE, "actions": ["sqs:*"]},
     "lambda_bad_release": {"function": f"{STAGE}-clockIn", "alias": "provisioned"},
     "lambda_environment_credential": {"function": f"{STAGE}-calendarSyncWorker", "variable": "GRAPH_CLIENT_SECRET"},
     "lambda_event_source_disabled": {"function": f"{STAGE}-calendarSyncWorker", "queue": "itcenter-dev-calendar-sync"},
     "lambda_reserved_concurrency": {"function": f"{STAGE}-clockIn", "reserved": 0},
+    "postgres_connections": {"secret": DATA},
+    "postgres_failing_statements": _ITEMS,
+    "postgres_lock": _ITEMS,
+    "postgres_slow_statements": _ITEMS,
     "rds_proxy_throttle": {"proxy": "itcenter-dev-proxy", "max_connections_percent": 1, "borrow_timeout_s": 1},
+    "rds_reboot": {"instance": DATA},
+    "rds_stop": {"instance": DATA},
     "s3_bucket_deny": {"bucket": BUCKET, "actions": ["s3:GetObject", "s3:ListBucket"]},
     "sqs_poison_message": {"queue": "itcenter-dev-calendar-sync"},
 }
@@ -46,6 +60,8 @@ def make_resources(account: Account) -> None:
         MaxCapacity=2,
     )
     _make_target_group(account.client("elbv2"), urlsplit(account.endpoint_url).port)
+    _make_cache(account.client("elasticache"))
+    _make_database(account)
 
 
 def _make_table(dynamodb: Any) -> None:
@@ -92,3 +108,42 @@ def _make_target_group(elb: Any, port: int | None) -> None:
     elb.create_listener(LoadBalancerArn=balancer, Protocol="HTTP", Port=80, DefaultActions=[action])
     elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "127.0.0.1", "Port": port}])
     elb.get_waiter("target_in_service").wait(TargetGroupArn=group, WaiterConfig={"Delay": 0.05, "MaxAttempts": 400})
+
+
+def _make_cache(elasticache: Any) -> None:
+    elasticache.create_replication_group(
+        ReplicationGroupId=DATA,
+        ReplicationGroupDescription="for faults",
+        NumCacheClusters=2,
+        AutomaticFailoverEnabled=True,
+    )
+    elasticache.get_waiter("replication_group_available").wait(
+        ReplicationGroupId=DATA, WaiterConfig={"Delay": 0.1, "MaxAttempts": 200}
+    )
+
+
+def _make_database(account: Account) -> None:
+    account.client("rds").create_db_instance(
+        DBInstanceIdentifier=DATA,
+        Engine="postgres",
+        DBInstanceClass="db.t3.micro",
+        MasterUsername="owner",
+        MasterUserPassword="not-checked",
+        DBName="app",
+        AllocatedStorage=20,
+    )
+    host, port = account.database(DATA)
+    way_in = {"host": host, "port": port, "dbname": "app", "username": "owner", "password": "not-checked"}
+    account.client("secretsmanager").create_secret(Name=DATA, SecretString=json.dumps(way_in))
+    inside(way_in, "CREATE TABLE items (id serial)")
+
+
+def inside(way_in: dict[str, Any], sql: str) -> Any:
+    """What PostgreSQL answers; its absence when there is no answer."""
+    try:
+        with pg8000.native.Connection(
+            way_in["username"], host=way_in["host"], port=way_in["port"], database=way_in["dbname"], timeout=5
+        ) as connection:
+            return connection.run(sql)
+    except (pg8000.native.InterfaceError, pg8000.native.DatabaseError) as error:
+        return type(error).__name__

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.drill.conftest import Checkout
+from tests.drill.conftest import Checkout, wait_for
 from tests.drill.test_faults import ARGUMENTS, Bench
 
 from tocsin.errors import Refused, Unavailable
@@ -29,6 +29,7 @@ HARM = {
     "lambda_event_source_disabled": "mapping",
     "lambda_reserved_concurrency": "concurrency",
     "rds_proxy_throttle": "proxy",
+    "rds_stop": "database",
 }
 """Where in the account a fault hurts: what the schedule must put right."""
 
@@ -61,8 +62,17 @@ class ArmedBench(Bench):
         # A parameter is named as in the SDK for Java: `DbProxyName` is boto3's `DBProxyName`.
         names = {member.lower(): member for member in shape.members}
         request = {names[key.lower()]: value for key, value in json.loads(target["Input"]).items()}
-        client._make_api_call(operation[0].upper() + operation[1:], request)
+        wait_for("the call to be accepted", lambda: _accepted(client, operation, request))
         scheduler.delete_schedule(Name=name)
+
+
+def _accepted(client: Any, operation: str, request: dict[str, Any]) -> bool:
+    """EventBridge Scheduler tries again: a DB instance that is still stopping cannot be started."""
+    try:
+        client._make_api_call(operation[0].upper() + operation[1:], request)
+    except client.exceptions.from_code("InvalidDBInstanceState"):
+        return False
+    return True
 
 
 @pytest.fixture
@@ -81,7 +91,7 @@ def test_the_schedule_ends_the_harm_and_recover_finds_no_drift(bench: ArmedBench
     entry = bench.inject(kind)
     assert bench.account()[HARM[kind]] != before[HARM[kind]]
     bench.fire(f"tocsin-undo-{entry}")
-    assert bench.account()[HARM[kind]] == before[HARM[kind]]
+    wait_for("the end of the harm", lambda: bench.account()[HARM[kind]] == before[HARM[kind]])
     assert [mended.id for mended in recover(bench.target, bench.ledger)] == [entry]
     assert bench.account() == before
 

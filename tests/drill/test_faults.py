@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from tests.drill.conftest import Checkout
-from tests.drill.fault_table import ARGUMENTS, BUCKET, ROLE, SERVICE, STAGE, TABLE, settle
+from tests.drill.fault_table import ARGUMENTS, BUCKET, DATA, ROLE, SERVICE, STAGE, TABLE, inside, settle
 
 from tocsin.faults.base import AnyFault
 from tocsin.faults.lifecycle import FaultLifecycle
@@ -21,6 +22,11 @@ from tocsin.targets import load_target
 
 pytestmark = pytest.mark.drill
 
+MADE_BY_FAULTS = """
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'tocsin%'),
+       (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'tocsin%'),
+       (SELECT count(*) FROM pg_class WHERE relname LIKE 'tocsin%')
+"""
 Describe = Callable[[Callable[[str], Any]], Any]
 ACCOUNT: dict[str, Describe] = {
     "alias": lambda client: _without_metadata(
@@ -75,6 +81,16 @@ ACCOUNT: dict[str, Describe] = {
         for one in client("application-autoscaling").describe_scalable_targets(ServiceNamespace="ecs")[
             "ScalableTargets"
         ]
+    ],
+    "database": lambda client: client("rds").describe_db_instances(DBInstanceIdentifier=DATA)["DBInstances"][0][
+        "DBInstanceStatus"
+    ],
+    "inside the database": lambda client: inside(
+        json.loads(client("secretsmanager").get_secret_value(SecretId=DATA)["SecretString"]), MADE_BY_FAULTS
+    ),
+    "cache": lambda client: [
+        (one["CacheClusterId"], one["CacheClusterStatus"])
+        for one in client("elasticache").describe_cache_clusters()["CacheClusters"]
     ],
     "schedules": lambda client: client("scheduler").list_schedules()["Schedules"],
 }

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tocsin.errors import NotFound
 from tocsin.faults.base import Aws, Fault, State
-from tocsin.iam import ANY, Arns
+from tocsin.iam import Arns
 from tocsin.target import aws_errors
 
 _ID = r"^[a-zA-Z][a-zA-Z0-9-]{0,39}$"
@@ -38,10 +38,10 @@ class _OnReplicationGroup(Fault[ReplicationGroupState]):
         return (str(self._group(aws)["ARN"]),)
 
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
-        if action == "elasticache:DescribeCacheClusters":
-            return ANY
-        group = arns("elasticache", f"replicationgroup:{self.replication_group}")
-        return (group, arns("elasticache", "cluster:*")) if action == "elasticache:RebootCacheCluster" else (group,)
+        # Ids of the nodes begin with that of the group.
+        of_nodes = action in ("elasticache:DescribeCacheClusters", "elasticache:RebootCacheCluster")
+        resource = f"cluster:{self.replication_group}-*" if of_nodes else f"replicationgroup:{self.replication_group}"
+        return (arns("elasticache", resource),)
 
     def observe(self, aws: Aws, prior: ReplicationGroupState | None) -> ReplicationGroupState:
         group = self._group(aws)

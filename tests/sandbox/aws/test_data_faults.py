@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -185,6 +187,41 @@ def test_connections_are_taken_until_few_are_left(bench: Bench, database: Databa
     bench.undo()
     assert eventually(database.answers)
     assert database.run("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'tocsin%'") == [[0]]
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tocsin.faults.lifecycle import FaultLifecycle
+from tocsin.faults.postgres import PostgresConnections
+from tocsin.ledger import Ledger
+from tocsin.target import Target
+
+url, account, scale, ledger, secret = sys.argv[1:]
+target = Target("sandbox", "us-east-1", url, account, scale=float(scale), access_key_id=account, secret_access_key="-")
+lifecycle = FaultLifecycle(target=target, ledger=Ledger(Path(ledger), "sandbox"), drill="d")
+print(lifecycle.inject(PostgresConnections(secret=secret, keep=20)).value, flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_sessions_of_a_killed_process_are_gone(bench: Bench, database: Database) -> None:
+    target = bench.target
+    arguments = (str(target.endpoint_url), str(target.account), str(target.scale), str(bench.ledger.path), SECRET)
+    drill = subprocess.Popen([sys.executable, "-c", HOLD, *arguments], stdout=subprocess.PIPE, text=True)
+    assert drill.stdout is not None
+    assert drill.stdout.readline() == "effective\n"
+    assert sessions(database) > 50
+    drill.kill()
+    drill.wait()
+    drill.stdout.close()
+    assert eventually(lambda: sessions(database) == 0)
+    bench.recover()
+
+
+def sessions(database: Database) -> int:
+    found: int = database.run("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'tocsin %'")[0][0]
+    return found
 
 
 def test_a_locked_table_lets_nobody_in(bench: Bench, database: Database) -> None:
