@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.secret_scan import watched
 
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.ledger import EntryState, Ledger
@@ -75,8 +76,11 @@ def test_missing_output_would_be_noticed() -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """An empty folder; a sandbox that was started in it is stopped, whatever happens."""
-    yield tmp_path
-    control.down(tmp_path)
+    try:
+        with watched(tmp_path):
+            yield tmp_path
+    finally:
+        control.down(tmp_path)
 
 
 def run_block(block: Block, folder: Path) -> None:

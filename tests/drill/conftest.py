@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.drill.fault_table import make_resources
+from tests.secret_scan import watched
 
 from tocsin.model.verdict import RunVerdict, Verdict
 from tocsin.sandbox import control
@@ -36,9 +37,12 @@ class Checkout:
         return [sys.executable, "-m", "tocsin.cli", *arguments]
 
     def tocsin(self, *arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             self.command(*arguments), cwd=self.root, capture_output=True, text=True, timeout=timeout, check=False
         )
+        with (self.root / "printed.log").open("a") as printed:  # scanned for secrets like every other file
+            printed.write(done.stdout + done.stderr)
+        return done
 
     @property
     def account(self) -> Account:
@@ -109,8 +113,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     up = checkout.tocsin("sandbox", "up", "leave-attendance", timeout=120)
     assert up.returncode == 0, up.stdout + up.stderr
     try:
-        make_resources(checkout.account)
-        yield checkout
+        with watched(root):
+            make_resources(checkout.account)
+            yield checkout
     finally:
         down = checkout.tocsin("sandbox", "down", timeout=60)
         assert down.returncode == 0, down.stdout + down.stderr

@@ -20,6 +20,7 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.drill.conftest import CONTENT, EXPERIMENTS, ROOT, Checkout, extension, wait_for
 from tests.drill.fault_table import ARGUMENTS, BUCKET, SERVICE, make_resources, settle
+from tests.secret_scan import watched
 from tests.sweep.account import differences, read_account
 
 from tocsin import dryrun
@@ -75,8 +76,9 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     checkout = Checkout(root)
     allow(checkout, [])
     try:
-        make_resources(account(checkout))
-        yield checkout
+        with watched(root):
+            make_resources(account(checkout))
+            yield checkout
     finally:
         down = checkout.tocsin("sandbox", "down", timeout=60)
         assert down.returncode == 0, down.stdout + down.stderr

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.secret_scan import watched
 
 from tocsin.sandbox import control
 from tocsin.sandbox.account import Account
@@ -89,7 +90,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     try:
         state = control.up(SYSTEM, root, SCALE)
         deployed = Deployed(state.account)
-        yield deployed
+        with watched(root):
+            yield deployed
         deployed.http.close()
     finally:
         control.down(root)

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 import yaml
 from tests.drill.fault_table import ARGUMENTS, make_resources
+from tests.secret_scan import watched
 from tests.sweep.account import Snapshot, differences, read_account
 from tests.sweep.drill_child import BOUNDARIES, Ended, Job
 
@@ -352,7 +353,8 @@ def shooting_range(root: Path) -> Iterator[Range]:
     found = Range(root)
     try:
         found.start()
-        yield found
+        with watched(root):
+            yield found
     finally:
         found.stop()
 

@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 from tests.sandbox.aws.fleet import CLUSTER, IMAGE, LOG_GROUP, Fleet, write_image
 from tests.sandbox.aws.shop import Shop, write_replica
+from tests.secret_scan import watched
 
 from tocsin.sandbox import control
 
@@ -19,8 +20,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     root = tmp_path_factory.mktemp("shop")
     write_replica(root)
     state = control.up("shop", root)
-    yield Shop(state.account, root)
-    control.down(root)
+    try:
+        with watched(root):
+            yield Shop(state.account, root)
+    finally:
+        control.down(root)
 
 
 @pytest.fixture(scope="session")
