@@ -43,6 +43,8 @@ HOLDS_SECRETS = {
 """Files of a running sandbox that may hold secrets, and why; all the others are kept and scanned."""
 
 _SECRET_NAME = re.compile(r"password|secret|token|credential|api_?key|private_?key|^key$", re.IGNORECASE)
+_NO_SECRET = re.compile("arn:|not-a-secret")
+"""Where a secret is kept; and what says of itself that it stands in for one, in the sources too."""
 _SHORTEST = 8
 
 
@@ -96,7 +98,7 @@ def known(registry: Path) -> set[Secret]:
 def secrets_of(account: Account) -> Iterator[Secret]:
     """What the AWS API of a sandbox tells about its secrets, to whoever may ask everything."""
     found = (*_of_secrets_manager(account), *_of_functions(account), *_of_tasks(account), *_of_user_pools(account))
-    yield from (secret for secret in found if len(secret.value) >= _SHORTEST and not secret.value.startswith("arn:"))
+    yield from (secret for secret in found if len(secret.value) >= _SHORTEST and not _NO_SECRET.match(secret.value))
 
 
 def keep_logs(root: Path) -> None:
