@@ -3,7 +3,7 @@ PYTHON ?= python3
 SYSTEM ?= leave-attendance
 BIN := .venv/bin
 
-.PHONY: help setup drill test lint types sweep bench lock clean
+.PHONY: help setup drill test lint types sweep planted bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -25,7 +25,8 @@ drill: setup  ## drill SYSTEM on the embedded sandbox and print the verdict
 	@$(BIN)/tocsin run experiments/$(SYSTEM)
 
 test: setup lint types  ## lint, types and all tests
-	@$(BIN)/pytest -n 2 --dist loadgroup -m 'not drill'
+	@$(BIN)/pytest -n 2 --dist loadgroup -m 'not drill and not planted'
+	@$(BIN)/pytest -n 3 --maxschedchunk 1 -m planted
 	@$(BIN)/pytest -m drill
 
 lint: setup  ## ruff: rules and format
@@ -37,6 +38,9 @@ types: setup  ## mypy --strict on src/
 
 sweep: setup  ## kill N=200 drills at every boundary and by chance, recover, compare the account (SEED=... repeats)
 	@$(BIN)/python -m tests.sweep --kills $(or $(N),200) $(if $(SEED),--seed $(SEED))
+
+planted: setup  ## the shelf of planted bugs and 20 healthy runs: prints the table, keeps it in docs/PLANTED_BUGS.md
+	@$(BIN)/python -m tests.planted
 
 bench: setup  ## measure, and print a table
 	@$(BIN)/python benchmarks/run.py

@@ -75,7 +75,7 @@ class Journey:
         self._in_step = False
         self.steps: list[CanaryStep] = []
         self.requests_in_steps = 0
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -84,7 +84,7 @@ class Journey:
         before, self._in_step = self.failure, True
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
             self.failure = error
             raise
         finally:
@@ -183,7 +183,7 @@ class Journey:
                 raise CanaryFailed(f"contract: {'; '.join(problems)}")
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """One line about what went wrong in a step."""
     if isinstance(error, httpx.HTTPError):
         return f"no answer: {type(error).__name__}: {error}"
@@ -270,7 +270,9 @@ def _travel(canary: Canary, journey: Journey) -> tuple[bool, bool, str]:
         canary(journey)
     except (AssertionError, httpx.HTTPError) as error:
         return False, False, _place(journey) + describe(error)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also what ends processes and tests: sys.exit, pytest.skip
         return False, True, f"the canary itself is broken: {_place(journey)}{describe(error)}"
     if journey.failure is not None:
         return False, False, _place(journey) + describe(journey.failure)

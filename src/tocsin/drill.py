@@ -231,4 +231,12 @@ class _Drill:
         """Stop actors side by side: each may need up to two seconds."""
         waiting = [actor for actor in actors if actor is not None]
         with ThreadPoolExecutor(max_workers=max(1, len(waiting))) as pool:
-            list(pool.map(lambda actor: actor.stop(), waiting))
+            list(pool.map(self._stop_one, waiting))
+
+    def _stop_one(self, actor: Actor | ContractActor) -> None:
+        try:
+            actor.stop()
+        except Exception as error:
+            # What it would have told last is missing; the others are stopped all the same.
+            detail = f"{type(error).__name__}: {error}"
+            self._ctx.history.record(ActorDied(at=self._ctx.now(), actor=actor.name, detail=detail))

@@ -88,6 +88,17 @@ def ringing(alarm: str, at: float, *, clear: bool = True) -> list[Event]:
     return [ring, cleared] if clear else [ring]
 
 
+def breached(alarm: str, at: float) -> History:
+    """The oldest datapoint of the breach, of five minutes, begins at an instant."""
+    return tweak(passing(), lambda event: changed(event, alarm, "ALARM"), breached_at=at)
+
+
+def left_broken(*, after_rollbacks: bool) -> History:
+    """What the undo found broken: before the experiment's own rollbacks had ended, or after them."""
+    at = SCENE.verified + (0.002 if after_rollbacks else 0.0)
+    return tweak(passing(), lambda event: stage(event, FaultStage.UNDONE), was_broken=True, at=at)
+
+
 def blind_polls(history: History, start: float, end: float) -> History:
     """The watcher looked away between two instants."""
     return drop(history, lambda event: isinstance(event, AlarmsPolled) and start < event.at < end)
@@ -142,6 +153,34 @@ ALARM_ROWS: list[Row] = [
         "must:api-5xx",
         F,
         Reason.RANG_LATE,
+    ),
+    (
+        "rings, goes back to OK, and rings again under the fault",
+        lambda: add(passing(), *ringing("api-5xx", SCENE.accepted + 2 * MINUTE)),
+        "must:api-5xx",
+        F,
+        Reason.FLAPPED,
+    ),
+    (
+        "rings once under the fault, and once more after it",
+        lambda: add(passing(), *ringing("api-5xx", SCENE.verified + 7.5 * MINUTE)),
+        "must:api-5xx",
+        P,
+        Reason.AS_EXPECTED,
+    ),
+    (
+        "rings for datapoints that breached before the fault",
+        lambda: breached("api-5xx", SCENE.accepted - 6 * MINUTE),
+        "must:api-5xx",
+        U,
+        Reason.RANG_BEFORE_FAULT,
+    ),
+    (
+        "rings for a datapoint in whose period the fault began",
+        lambda: breached("api-5xx", SCENE.accepted - 4 * MINUTE),
+        "must:api-5xx",
+        P,
+        Reason.AS_EXPECTED,
     ),
     (
         "nobody is told",
@@ -349,6 +388,44 @@ ALARM_ROWS: list[Row] = [
 ]
 
 FAULT_ROWS: list[Row] = [
+    (
+        "the rollbacks left the fault in place",
+        lambda: left_broken(after_rollbacks=True),
+        "rollbacks",
+        F,
+        Reason.NOT_ROLLED_BACK,
+    ),
+    ("a rollback undid the fault", lambda: left_broken(after_rollbacks=False), "rollbacks", P, Reason.AS_EXPECTED),
+    (
+        "no canary looked whether it recovered",
+        lambda: drop(passing(), lambda e: isinstance(e, CanaryRan) and e.at > SCENE.verified),
+        "recovery",
+        U,
+        Reason.NOT_WATCHED,
+    ),
+    (
+        "only broken canaries looked whether it recovered",
+        lambda: tweak(passing(), lambda e: isinstance(e, CanaryRan) and e.at > SCENE.verified, broken=True, ok=False),
+        "recovery",
+        U,
+        Reason.NOT_WATCHED,
+    ),
+    (
+        "no load was there to recover",
+        lambda: drop(passing(), lambda e: isinstance(e, LoadSecond) and e.at > SCENE.verified - 1),
+        "recovery",
+        U,
+        Reason.NOT_WATCHED,
+    ),
+    (
+        "the clock jumped",
+        lambda: add(
+            SCENE.interrupted(), Stopped(at=SCENE.accepted + MINUTE, guard="clock", detail="it jumped ahead by 1h")
+        ),
+        "guard:clock",
+        U,
+        Reason.CLOCK_JUMPED,
+    ),
     (
         "accepted and nothing changed",
         lambda: staged(passing(), FaultStage.EFFECTIVE, FaultStage.NO_EFFECT),

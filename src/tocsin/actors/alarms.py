@@ -12,12 +12,13 @@ from dateutil.parser import isoparse
 
 from tocsin.actors.alarm_evidence import read_datapoints, read_path
 from tocsin.actors.base import ThreadActor
+from tocsin.alarms.cloudwatch import breaches
 from tocsin.alarms.deploy import DESCRIBE_GRANT, definition_drift, describe_alarms
 from tocsin.context import RunContext
 from tocsin.errors import TargetError
 from tocsin.iam import Arns, Grant
 from tocsin.model.events import AlarmChanged, AlarmNotified, AlarmSeen, AlarmsPolled
-from tocsin.model.system import AlarmState, CloudWatchAlarm, CompositeAlarm, MetricRef, System
+from tocsin.model.system import AlarmState, CloudWatchAlarm, CompositeAlarm, MetricAlarm, MetricRef, System
 from tocsin.target import aws_errors
 
 _POLL_PRODUCTION_S = 15.0
@@ -168,10 +169,22 @@ class AlarmWatcher(ThreadActor):
                 alarm=self._names[alarm_name],
                 before=before,
                 after=after,
-                breached_at=_breached_at(data["newState"].get("stateReasonData"), after),
+                breached_at=self._breached_at(self._names[alarm_name], data["newState"].get("stateReasonData"), after),
                 reason=data["newState"].get("stateReason", ""),
             )
         )
+
+    def _breached_at(self, name: str, reason_data: Any, after: str) -> float | None:
+        """Start of the oldest datapoint of the breach, from StateReasonData; datapoints that are well do not count."""
+        if after != "ALARM" or not reason_data:
+            return None
+        data = json.loads(reason_data) if isinstance(reason_data, str) else reason_data
+        alarm = self._ctx.system.cloudwatch_alarms[name].cloudwatch
+        points = [point for point in data.get("evaluatedDatapoints", []) if point.get("value") is not None]
+        if isinstance(alarm, MetricAlarm):
+            threshold = data.get("threshold", alarm.threshold)
+            points = [p for p in points if breaches(p["value"], alarm.comparison_operator, threshold)] or points
+        return min((isoparse(point["timestamp"]).timestamp() for point in points), default=None)
 
     def _seen(self, name: str, described: Mapping[str, Any], *, has_data: bool | None) -> AlarmSeen:
         changed = described.get("StateTransitionedTimestamp") or described["StateUpdatedTimestamp"]
@@ -252,12 +265,3 @@ def _alarm_message(body: str) -> Mapping[str, Any]:
     except (ValueError, TypeError):
         return {}
     return inner if isinstance(inner, dict) else {}
-
-
-def _breached_at(reason_data: Any, after: str) -> float | None:
-    """Start of the oldest evaluated datapoint of the breach, from StateReasonData."""
-    if after != "ALARM" or not reason_data:
-        return None
-    data = json.loads(reason_data) if isinstance(reason_data, str) else reason_data
-    stamps = [point["timestamp"] for point in data.get("evaluatedDatapoints", []) if point.get("value") is not None]
-    return min((isoparse(stamp).timestamp() for stamp in stamps), default=None)

@@ -60,7 +60,7 @@ class ThreadActor(ABC):
     def _live(self) -> None:
         try:
             self.run()
-        except Exception as error:
+        except BaseException as error:  # also SystemExit, which ends a thread without a word
             if not self._stopping.is_set():
                 self.died(f"{type(error).__name__}: {error}")
 

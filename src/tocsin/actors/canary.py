@@ -79,7 +79,7 @@ class CanaryActor:
     def _live(self, name: str, canary: Canary, offset: float) -> None:
         try:
             self._repeat(name, canary, offset)
-        except Exception as error:
+        except BaseException as error:  # also SystemExit, which ends a thread without a word
             detail = f"{type(error).__name__}: {error}"
             self._ctx.history.record(ActorDied(at=time.time(), actor=f"canary {name}", detail=detail))
 

@@ -146,7 +146,7 @@ class _Run:
     def _live(self) -> None:
         try:
             self._run()
-        except Exception as error:
+        except BaseException as error:  # also SystemExit, which ends a thread without a word
             detail = f"{type(error).__name__}: {error}"
             self._tell(time.time(), _Seen(), detail)
             self._died(detail)

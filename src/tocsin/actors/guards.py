@@ -10,6 +10,7 @@ from tocsin.context import RunContext
 from tocsin.errors import Refused, TargetError
 from tocsin.guards.admission import check_freeze, check_window
 from tocsin.guards.base import cannot_be_evaluated
+from tocsin.guards.clock import SteadyClock
 from tocsin.guards.kill_switch import KillSwitch
 from tocsin.guards.stopping import HeldFaults, StopConditions
 
@@ -22,7 +23,7 @@ _PATIENCE_WALL_S = 5.0
 
 
 class GuardWatcher(ThreadActor):
-    """Polls the kill switch, the stop conditions, the longest duration and, while something is broken, the calendar."""
+    """Polls clock, kill switch, stop conditions and longest duration and, while something is broken, the calendar."""
 
     def __init__(self, ctx: RunContext) -> None:
         super().__init__("guards", ctx.history)
@@ -30,6 +31,7 @@ class GuardWatcher(ThreadActor):
         self._kill_switch = KillSwitch(ctx.root, ctx.target)
         self._conditions = StopConditions.of(ctx.target, ctx.system, ctx.experiment.extension)
         self._held = HeldFaults(ctx.target)
+        self._clock = SteadyClock()
         ctx.history.listen(self._held.see)
         self._interval = max(ctx.wall(_POLL_PRODUCTION_S), _POLL_WALL_S)
         self._patience = max(ctx.wall(_PATIENCE_PRODUCTION_S), _PATIENCE_WALL_S)
@@ -48,6 +50,7 @@ class GuardWatcher(ThreadActor):
             raise
 
     def _ask_all(self) -> None:
+        self._clock.check()
         self._held.check()
         if self._held.in_place:
             check_freeze(self._ctx.target.rules, self._ctx.now())

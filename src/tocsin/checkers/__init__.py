@@ -105,7 +105,7 @@ def _stop(event: Stopped) -> Judgement:
         question = Question("guard:interrupted", "the drill is left to run to its end")
         return question.unknown(Reason.INTERRUPTED, event.detail)
     question = Question(f"guard:{event.guard}", f"the guard '{event.guard}' lets the drill go on")
-    return question.unknown(Reason.REFUSED, event.detail)
+    return question.unknown(Reason.CLOCK_JUMPED if event.guard == "clock" else Reason.REFUSED, event.detail)
 
 
 def _cut(answer: Answer) -> Answer:

@@ -49,6 +49,11 @@ def canaries_recovered(timeline: Timeline) -> float | None:
     return max(ends, default=None)
 
 
+def silent_canaries(timeline: Timeline) -> list[str]:
+    """Canaries that said nothing about the system after the undo was verified: no run, or only broken ones."""
+    return [name for name in _names(timeline) if all(run.broken for run in _runs_after(timeline, name))]
+
+
 def _names(timeline: Timeline) -> list[str]:
     ran = (run.canary for run in timeline.of_kind(CanaryRan))
     asked = (entry.canary for entry in timeline.expect.must_canaries)

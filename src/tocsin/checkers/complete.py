@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tocsin.checkers.answers import Answer, Question
 from tocsin.checkers.timeline import Timeline
 from tocsin.model.events import Act, ActivityRan, ActorDied, DrillEnded, GuardChecked
 from tocsin.model.experiment import Activity
-from tocsin.model.verdict import Judgement, Reason
+from tocsin.model.verdict import Judgement, Outcome, Reason
 
 
 def check_complete(timeline: Timeline) -> Iterator[Answer]:
@@ -48,11 +48,26 @@ def check_method(timeline: Timeline) -> Iterator[Answer]:
 
 
 def check_rollbacks(timeline: Timeline) -> Iterator[Answer]:
-    """Every rollback ran and succeeded, at least at its last attempt."""
+    """Every rollback ran and succeeded, at least at its last attempt, and left nothing broken for Tocsin to undo."""
     question = Question("rollbacks", "every rollback succeeds")
     ran = {event.name: event for event in timeline.of_kind(ActivityRan) if event.act == Act.RECOVERY}
     if timeline.experiment.rollbacks:
-        yield _activities(question, timeline.experiment.rollbacks, ran)
+        judged = _activities(question, timeline.experiment.rollbacks, ran)
+        left = _left_broken(timeline, ran.values())
+        if judged.outcome is Outcome.PASS and left:
+            judged = question.failed(
+                Reason.NOT_ROLLED_BACK,
+                f"all of them ran, and {', '.join(left)} was still broken after the last one: Tocsin's own undo mended "
+                "it, nobody else would have",
+            )
+        yield judged
+
+
+def _left_broken(timeline: Timeline, rollbacks: Iterable[ActivityRan]) -> list[str]:
+    """Faults that were still in place when the last rollback had ended."""
+    ended = max((event.at for event in rollbacks), default=timeline.end)
+    late = (event for event in timeline.fault_changes if event.was_broken and event.at > ended)
+    return list(dict.fromkeys(event.fault for event in late))
 
 
 def _activities(question: Question, planned: tuple[Activity, ...], ran: dict[str, ActivityRan]) -> Judgement:

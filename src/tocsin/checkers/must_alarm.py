@@ -10,6 +10,7 @@ from tocsin.checkers.timeline import LONGEST_SILENCE_S, LONGEST_SILENCE_WALL_S, 
 from tocsin.model.duration import format_duration
 from tocsin.model.events import AlarmChanged, AlarmNotified
 from tocsin.model.experiment import MustAlarm
+from tocsin.model.system import MetricAlarm
 from tocsin.model.verdict import Detection, Finding, Judgement, Reason
 
 TOLERANCE_WALL_S = 0.25
@@ -118,10 +119,38 @@ def _ring(timeline: Timeline, entry: MustAlarm) -> Judgement:
     after_s = timeline.production(ring.at - timeline.accepted)
     rang = f"rang {format_duration(after_s)} after the injection"
     if after_s > entry.within:
-        return question.failed(Reason.RANG_LATE, f"{rang}, later than {format_duration(entry.within)}", alarm_s=after_s)
+        late = f"{rang}, later than {format_duration(entry.within)}{_drift(timeline, entry.alarm)}"
+        return question.failed(Reason.RANG_LATE, late, alarm_s=after_s)
+    earlier_s = _breached_before_fault(timeline, ring)
+    if earlier_s is not None:
+        return question.unknown(
+            Reason.RANG_BEFORE_FAULT,
+            f"{rang}, for what began before it: its oldest breaching datapoint was over {format_duration(earlier_s)} "
+            "before the injection, so another cause had a part in it",
+            alarm_s=after_s,
+        )
+    rings = timeline.rings(entry.alarm, after=timeline.accepted, until=timeline.fault_end)
+    if len(rings) > 1:
+        return question.failed(
+            Reason.FLAPPED,
+            f"{rang}, and {len(rings)} times while the fault was in place: it went back to OK while nothing was mended"
+            f"{_drift(timeline, entry.alarm)}",
+            rings=len(rings),
+        )
     if not timeline.system.can_tell(entry.alarm):
         return question.passed(f"{rang}{_drift(timeline, entry.alarm)}", alarm_s=after_s)
     return _told(question, timeline, ring, rang, after_s)
+
+
+def _breached_before_fault(timeline: Timeline, ring: AlarmChanged) -> float | None:
+    """Production seconds from the end of the oldest breaching datapoint to the injection; None if it was not before."""
+    alarm = timeline.system.cloudwatch_alarms.get(ring.alarm)
+    if alarm is None or not isinstance(alarm.cloudwatch, MetricAlarm):
+        return None
+    if ring.breached_at is None or timeline.accepted is None:
+        return None
+    ended = ring.breached_at + timeline.wall(alarm.cloudwatch.period_s)
+    return timeline.production(timeline.accepted - ended) if ended < timeline.accepted else None
 
 
 def _told(question: Question, timeline: Timeline, ring: AlarmChanged, rang: str, after_s: float) -> Judgement:
@@ -180,7 +209,7 @@ def _clear(timeline: Timeline, entry: MustAlarm) -> Judgement:
     if cleared > deadline:
         return question.failed(
             Reason.DID_NOT_CLEAR,
-            f"{text}, later than {format_duration(entry.clears_within)}",
+            f"{text}, later than {format_duration(entry.clears_within)}{_drift(timeline, entry.alarm)}",
             cleared_s=after_s,
         )
     again = timeline.in_alarm(entry.alarm, after=cleared, until=timeline.watch_end)
@@ -206,7 +235,12 @@ def _still_ringing(question: Question, timeline: Timeline, entry: MustAlarm, dea
         return question.unknown(Reason.WINDOW_CUT, f"it had not cleared when the drill ended {left} after the undo")
     if not timeline.watched(entry.alarm, timeline.verified, deadline):
         return question.unknown(Reason.NOT_WATCHED, _gap(timeline, entry.alarm, timeline.verified, deadline))
-    return question.failed(Reason.DID_NOT_CLEAR, f"it is {timeline.state_at(entry.alarm, deadline)} still")
+    state = timeline.state_at(entry.alarm, deadline)
+    return question.failed(
+        Reason.DID_NOT_CLEAR,
+        f"it is {state} still {format_duration(entry.clears_within)} after the undo, so something else keeps it so: "
+        f"another cause, or what it looks at{_drift(timeline, entry.alarm)}",
+    )
 
 
 def _notification(timeline: Timeline, ring: AlarmChanged) -> AlarmNotified | None:

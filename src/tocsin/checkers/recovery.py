@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tocsin.checkers.answers import Answer, Question
-from tocsin.checkers.canaries import canaries_recovered
+from tocsin.checkers.canaries import canaries_recovered, silent_canaries
 from tocsin.checkers.hypothesis import hypothesis_recovered
 from tocsin.checkers.load import count_statuses, error_share
 from tocsin.checkers.must_alarm import cleared_at, first_ring
@@ -40,6 +40,11 @@ def check_recovery(timeline: Timeline) -> Iterator[Answer]:
     elif missing and timeline.production(timeline.end - timeline.verified) < within_s:
         yield question.unknown(
             Reason.WINDOW_CUT, f"not seen to recover before the drill ended: {', '.join(missing)}", **figures
+        )
+    elif unseen := _unseen(timeline):
+        # Waiting for them in vain, the drill looked at the rest late: that tells nothing either.
+        yield question.unknown(
+            Reason.NOT_WATCHED, f"nobody can tell: after the undo nothing was seen of {', '.join(unseen)}", **figures
         )
     elif missing or late:
         seen = f" ({told})" if told else ""
@@ -87,6 +92,14 @@ def _parts(timeline: Timeline) -> dict[str, float | None]:
     if timeline.experiment.extension.load is not None:
         parts["load"] = load_recovered(timeline)
     return parts
+
+
+def _unseen(timeline: Timeline) -> list[str]:
+    """What should have told of the recovery, and was not there to see it."""
+    silent = [f"the canary {name}" for name in silent_canaries(timeline)]
+    load = timeline.experiment.extension.load is not None and timeline.system.load is not None
+    answered = any(second.statuses for second in timeline.recovery_load)
+    return [*silent, *(["the load"] if load and not answered else [])]
 
 
 def _good(second: LoadSecond, limit: float) -> bool:

@@ -188,7 +188,8 @@ class FaultLifecycle:
     def _undo_and_verify(self, fault: AnyFault, entry: Entry, prior: State) -> bool:
         aws = Aws(self.target, entry.id, entry.expires_at)
         self._tell(entry, FaultStage.UNDO_REQUESTED, fault.resource)
-        drift = [] if fault.heals else _drift(fault.observe(aws, prior), prior, fault.broken(prior))
+        found = None if fault.heals else fault.observe(aws, prior)
+        drift = [] if found is None else _drift(found, prior, fault.broken(prior))
         if drift:
             _disarm(fault, entry, aws)
             detail = f"{fault.resource} was changed by somebody else: {'; '.join(drift)}. Left as it is."
@@ -198,7 +199,7 @@ class FaultLifecycle:
         # Also when the state looks restored already: an interrupted call may still be on its way.
         fault.undo(aws, prior)
         self._advance(entry, EntryState.UNDONE)
-        self._tell(entry, FaultStage.UNDONE)
+        self._tell(entry, FaultStage.UNDONE, was_broken=None if found is None else found != prior)
         return self._verify(fault, entry, aws, prior)
 
     def _verify(self, fault: AnyFault, entry: Entry, aws: Aws, prior: State) -> bool:
@@ -228,16 +229,19 @@ class FaultLifecycle:
             return False
         return True
 
-    def _tell(self, entry: Entry, stage: FaultStage, detail: str = "") -> None:
+    def _tell(self, entry: Entry, stage: FaultStage, detail: str = "", *, was_broken: bool | None = None) -> None:
         """A stage of the undo: a history that cannot be written keeps no undo from being made."""
         if stage in (FaultStage.UNDO_FAILED, FaultStage.DRIFTED):
             self.reasons[entry.id] = detail
         with contextlib.suppress(HistoryError):
-            self._stage(entry, stage, detail)
+            self._stage(entry, stage, detail, was_broken=was_broken)
 
-    def _stage(self, entry: Entry, stage: FaultStage, detail: str = "") -> None:
+    def _stage(self, entry: Entry, stage: FaultStage, detail: str = "", *, was_broken: bool | None = None) -> None:
         self.stages[entry.id] = stage
-        self.record(FaultChanged(at=time.time(), entry=entry.id, fault=entry.fault, stage=stage, detail=detail))
+        changed = FaultChanged(
+            at=time.time(), entry=entry.id, fault=entry.fault, stage=stage, detail=detail, was_broken=was_broken
+        )
+        self.record(changed)
 
 
 def recover(

@@ -125,6 +125,9 @@ class FaultChanged(Model):
     fault: str
     stage: FaultStage
     detail: str = ""
+    was_broken: bool | None = Field(
+        default=None, description="at `undone`: whether the resource was still broken right before; None: not told"
+    )
 
 
 class AlarmSeen(Model):

@@ -1,0 +1,261 @@
+"""Where a bug is planted: a project of its own with a running sandbox, and every way to spoil a set-up."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.planted.setups import SETUPS, Setup
+
+from tocsin.alarms.deploy import definition_drift, describe_alarms
+from tocsin.faults.lifecycle import recover
+from tocsin.history import read_history
+from tocsin.ledger import Ledger
+from tocsin.loader import load_system
+from tocsin.model.events import Event
+from tocsin.model.verdict import Outcome, Verdict
+from tocsin.project import ledger_path
+from tocsin.resolve import resolve_system
+from tocsin.run import RunOptions, run_experiments
+from tocsin.sandbox import control
+from tocsin.sandbox.account import Account
+from tocsin.target import Target
+from tocsin.targets import load_target
+
+PROJECT = Path(__file__).parent / "project"
+SCALE = 240.0
+FUNCTIONS = ("bell-api", "bell-stock", "bell-worker")
+_FILES = ("contracts", "loadtests", "synthetics", "systems")
+_PATIENCE_WALL_S = 15.0
+_LOOK_BACK_S = 180.0
+"""Production seconds after which the alarms have seen all that a drill left: a minute, and two evaluations."""
+
+
+@dataclass(frozen=True)
+class Drilled:
+    """What came of one drill."""
+
+    verdict: Verdict
+    events: list[Event]
+    wall_s: float
+
+
+@dataclass
+class Bench:
+    """One project and its sandbox; everything planted is taken away after each drill."""
+
+    root: Path
+    patch: pytest.MonkeyPatch
+    target: Target
+    name: str = ""
+    _left: bool = False
+    document: dict[str, Any] = field(default_factory=dict)
+    _runs: int = 0
+    _hooks: list[Callable[[Event], None]] = field(default_factory=list)
+    _after: ExitStack = field(default_factory=ExitStack)
+
+    # --- ways to spoil ----------------------------------------------------------------------------------------
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of the account."""
+        return self.target.client(service)
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace text in a file of the project."""
+        path = self.root / file
+        text = path.read_text()
+        assert text.count(old) == 1, f"{file}: expected once: {old!r}"
+        path.write_text(text.replace(old, new))
+
+    def alarm(self, name: str, **fields: Any) -> None:
+        """Change an alarm in the account; the system file goes on documenting the right one."""
+        system = resolve_system(load_system(self.root, "bell"), self.target)
+        definition = system.alarms[name].cloudwatch.model_dump(by_alias=True, exclude_none=True)
+        spoilt = {**definition, **fields}
+        # What earlier drills left within its reach would make it ring for them: wait until that is out of sight.
+        reach = spoilt["Period"] * spoilt["EvaluationPeriods"]
+        self._put_anew({**spoilt, "Period": reach, "EvaluationPeriods": 1})
+        self._put_anew(spoilt)
+
+    def code(self, old: str, new: str) -> None:
+        """Change the code of the order desk, and release it."""
+        functions = self.root / "replicas" / "bell" / "functions"
+        before = (functions / "bell.py").read_text()
+        self.edit("replicas/bell/functions/bell.py", old, new)
+        self._after.callback(self._release, before)
+        self._release((functions / "bell.py").read_text())
+
+    def _release(self, source: str) -> None:
+        path = self.root / "replicas" / "bell" / "functions" / "bell.py"
+        path.write_text(source)
+        package, client = Account.zip_directory(path.parent), self.client("lambda")
+        for function in FUNCTIONS:
+            client.update_function_code(FunctionName=function, ZipFile=package)
+        self._wait_updated()
+        version = client.publish_version(FunctionName="bell-api")["Version"]
+        client.update_alias(FunctionName="bell-api", Name="live", FunctionVersion=version)
+
+    def _wait_updated(self) -> None:
+        for function in FUNCTIONS:
+            self.client("lambda").get_waiter("function_updated_v2").wait(
+                FunctionName=function, WaiterConfig={"Delay": 0.05, "MaxAttempts": 200}
+            )
+
+    def _put_anew(self, definition: Mapping[str, Any]) -> None:
+        """Put a metric alarm that remembers nothing, and wait until it was evaluated and is OK."""
+        client, name = self.client("cloudwatch"), definition["AlarmName"]
+        client.delete_alarms(AlarmNames=[name])
+        client.put_metric_alarm(**{key: value for key, value in definition.items() if value not in ([], ())})
+        self.wait_for(f"{name} to be OK", lambda: not self._take_messages() and name not in self.ringing())
+
+    def _document_alarms(self) -> None:
+        """The account's alarms are those of the system file."""
+        alarms = resolve_system(load_system(self.root, "bell"), self.target).cloudwatch_alarms
+        described = describe_alarms(alarms.values(), self.target)
+        for alarm in alarms.values():
+            if definition_drift(alarm, described[alarm.cloudwatch.alarm_name]):
+                self._put_anew(alarm.cloudwatch.model_dump(by_alias=True, exclude_none=True))
+
+    @property
+    def expect(self) -> dict[str, Any]:
+        """The expectations of the experiment, to be changed in place."""
+        expect: dict[str, Any] = self.document["extensions"][0]["expect"]
+        return expect
+
+    def when(self, seen: Callable[[Event], bool], act: Callable[[], object]) -> None:
+        """Call `act` once, from a thread of its own, at the first event that `seen` says yes to."""
+        waiting = [act]
+
+        def hook(event: Event) -> None:
+            if waiting and seen(event):
+                threading.Thread(target=waiting.pop(), daemon=True).start()
+
+        self._hooks.append(hook)
+
+    def after(self, act: Callable[..., object], *arguments: Any) -> None:
+        """Call `act` when the drill is over."""
+        self._after.callback(act, *arguments)
+
+    def queue(self, name: str) -> str:
+        """URL of a queue."""
+        return str(self.client("sqs").get_queue_url(QueueName=name)["QueueUrl"])
+
+    def send(self, queue: str, body: str = "not an order") -> None:
+        """Put a message into a queue; all queues are emptied after the drill."""
+        self.client("sqs").send_message(QueueUrl=self.queue(queue), MessageBody=body)
+
+    # --- the drill --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def set_up(self, name: str) -> Iterator[None]:
+        """Lay out one healthy set-up of `SETUPS`, and clear everything away afterwards."""
+        with self.lay_out(name, SETUPS[name]):
+            yield
+
+    @contextmanager
+    def lay_out(self, name: str, setup: Setup) -> Iterator[None]:
+        """Lay out a healthy set-up, and clear everything away afterwards."""
+        self.name, self.document = name, copy.deepcopy(setup.document())
+        self._hooks.clear()
+        for directory in _FILES:
+            shutil.copytree(PROJECT / directory, self.root / directory, dirs_exist_ok=True)
+        if not setup.contract:
+            self.edit("systems/bell.yaml", "contract: contracts/bell.openapi.yaml\n", "")
+        for edit in setup.edits:
+            self.edit(*edit)
+        self._document_alarms()
+        self.settle()
+        try:
+            yield
+        finally:
+            self.patch.undo()
+            with self._after, self._ledger() as ledger:
+                recover(self.target, ledger)
+
+    def run(self) -> Drilled:
+        """Drill what is set up."""
+        self._runs += 1
+        file = self.root / f"{self.name.replace(' ', '-')}.yaml"
+        file.write_text(yaml.safe_dump(self.document, sort_keys=False))
+        started = time.perf_counter()
+        run, out = run_experiments(
+            [file],
+            RunOptions(
+                root=self.root,
+                out=self.root / "out" / str(self._runs),
+                time_scale=SCALE,
+                seed=self._runs,
+                listener=self._listen,
+            ),
+        )
+        wall_s = time.perf_counter() - started
+        self._left = run.outcome is not Outcome.PASS
+        return Drilled(run.drills[0], read_history(out / file.stem / "history.jsonl"), wall_s)
+
+    def _listen(self, event: Event) -> None:
+        for hook in self._hooks:
+            hook(event)
+
+    @contextmanager
+    def _ledger(self) -> Iterator[Ledger]:
+        ledger = Ledger(ledger_path(self.root, "sandbox"), "sandbox")
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+    def settle(self) -> None:
+        """Wait until nothing of the last drill is left: no message, no ringing alarm.
+
+        What a drill that did not pass has left may ring a moment later: then for as long as alarms look back.
+        """
+        quiet_for = _LOOK_BACK_S / SCALE if self._left else 0.0
+        self.wait_for("quiet", lambda: not (self._take_messages() or self.ringing()), quiet_for)
+
+    def wait_for(self, what: str, seen: Callable[[], bool], for_s: float = 0.0) -> None:
+        """Wait until `seen`, for some wall seconds without a break; fifteen at most."""
+        began = time.monotonic()
+        deadline, since = began + _PATIENCE_WALL_S, began
+        while time.monotonic() - since < for_s or not seen():
+            if not seen():
+                since = time.monotonic()
+            assert time.monotonic() < deadline, f"waited {_PATIENCE_WALL_S} s for {what}; ringing: {self.ringing()}"
+            time.sleep(0.05)
+
+    def ringing(self) -> list[str]:
+        """Names of the alarms that are not OK."""
+        alarms = self.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        return [alarm["AlarmName"] for alarm in alarms if alarm["StateValue"] != "OK"]
+
+    def _take_messages(self) -> int:
+        sqs, taken = self.client("sqs"), 0
+        for name in ("bell-orders-dlq", "bell-oncall"):
+            url = self.queue(name)
+            while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
+                for message in messages:
+                    sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+                taken += len(messages)
+        return taken
+
+
+@contextmanager
+def running_bench(root: Path) -> Iterator[Bench]:
+    """A project in `root` with its sandbox; both are gone afterwards, with every process."""
+    shutil.copytree(PROJECT, root, dirs_exist_ok=True)
+    control.up("bell", root, time_scale=SCALE)
+    patch = pytest.MonkeyPatch()
+    try:
+        with patch.context() as inside:
+            inside.chdir(root)
+            yield Bench(root, pytest.MonkeyPatch(), load_target(root, "sandbox"))
+    finally:
+        control.down(root)

@@ -1,0 +1,57 @@
+"""Healthy runs stay quiet: twenty drills in a row of a fault that breaks nothing, without one false alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tests.planted.bench import Bench, Drilled
+from tests.planted.placebo import experiment, registered
+from tests.planted.setups import Setup
+
+from tocsin.model.events import ActorDied, AlarmChanged, AlarmNotified, CanaryRan
+from tocsin.model.verdict import Outcome
+
+pytestmark = [pytest.mark.planted, pytest.mark.timeout(400)]
+
+IN_A_ROW = 20
+WITH_EVERYTHING = (1, 20)
+"""The first and the last also with load and contract; the others with canaries, alarms and the count of work."""
+
+ALWAYS = {
+    *("drill", "effect", "undo", "residue", "method", "rollbacks", "gap", "recovery", "conserved:orders"),
+    *("steady-state:before", "steady-state:after", "canaries:before", "canaries:after"),
+}
+WITH_TRAFFIC = {
+    *("load", "baseline:errors", "baseline:latency", "answers"),
+    *("contract:baseline", "contract:fault", "contract:recovery"),
+}
+
+
+def test_twenty_null_faults_in_a_row_ring_nothing_and_pass(
+    bench: Bench, record_property: Callable[[str, object], None]
+) -> None:
+    for number in range(1, IN_A_ROW + 1):
+        everything = number in WITH_EVERYTHING
+        with (
+            registered(),
+            bench.lay_out("null fault", Setup(lambda load=everything: experiment(load=load), contract=everything)),
+        ):
+            drilled = bench.run()
+        judgements = drilled.verdict.judgements
+        assert {j.id: j.message for j in judgements if j.outcome is not Outcome.PASS} == {}, number
+        assert {j.id for j in judgements} == ALWAYS | (WITH_TRAFFIC if everything else set()), number
+        assert drilled.verdict.outcome is Outcome.PASS
+        assert [finding.kind for finding in drilled.verdict.findings] == ["gap"], number
+        assert false_alarms(drilled) == [], number
+    record_property("null", IN_A_ROW)
+
+
+def false_alarms(drilled: Drilled) -> list[str]:
+    """Everything that anybody would have been woken for."""
+    return [
+        event.model_dump_json()
+        for event in drilled.events
+        if isinstance(event, AlarmChanged | AlarmNotified | ActorDied)
+        or (isinstance(event, CanaryRan) and not event.ok)
+    ]

@@ -1,0 +1,47 @@
+"""With a planted bug the drill must not pass and must name the cause; without it, it must pass."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from tests.planted.bench import Bench
+from tests.planted.setups import SETUPS
+from tests.planted.shelf import SHELF, Planted
+
+from tocsin.model.verdict import Judgement, Outcome
+
+pytestmark = pytest.mark.planted
+
+
+def not_passed(judgements: tuple[Judgement, ...]) -> dict[str, tuple[str, str, str]]:
+    return {j.id: (j.outcome.value, j.reason.value, j.message) for j in judgements if j.outcome is not Outcome.PASS}
+
+
+@pytest.mark.parametrize("bug", SHELF, ids=lambda bug: bug.name)
+def test_with_the_bug_it_does_not_pass_and_names_the_cause(
+    bench: Bench, bug: Planted, record_property: Callable[[str, object], None]
+) -> None:
+    with bench.set_up(bug.setup):
+        bug.plant(bench)
+        drilled = bench.run()
+    record_property("bug", bug.name)
+    record_property("outcome", drilled.verdict.outcome.value)
+    record_property("reason", f"{bug.judgement}: {bug.reason.value}")
+    found = not_passed(drilled.verdict.judgements)
+    assert drilled.verdict.outcome is not Outcome.PASS
+    assert bug.judgement in found, found
+    _, reason, message = found[bug.judgement]
+    assert reason == bug.reason.value, found
+    assert re.search(bug.names, message), message
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_without_a_bug_it_passes(bench: Bench, setup: str, record_property: Callable[[str, object], None]) -> None:
+    with bench.set_up(setup):
+        drilled = bench.run()
+    record_property("setup", setup)
+    record_property("outcome", drilled.verdict.outcome.value)
+    assert not_passed(drilled.verdict.judgements) == {}
+    assert drilled.verdict.outcome is Outcome.PASS
