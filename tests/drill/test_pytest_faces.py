@@ -26,7 +26,8 @@ def test_what_is_well_passes_and_a_wrong_expectation_fails_by_name(checkout: Che
     command = [
         *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2", "--target", "sandbox"),
         *("--junitxml", "faces.xml", "-k", "throttle or canary or contracts"),
-        *("synthetics", "contracts", str(moved.relative_to(checkout.root))),
+        *("synthetics/leave_attendance.py", "contracts/leave-attendance.openapi.yaml"),
+        str(moved.relative_to(checkout.root)),
     ]
     answer = subprocess.run(command, cwd=checkout.root, capture_output=True, text=True, timeout=400, check=False)
     assert answer.returncode == pytest.ExitCode.TESTS_FAILED, answer.stdout
