@@ -267,12 +267,23 @@ class PostgresLock(_Sessions):
 # ------------------------------------------------------------------------------------------------ triggers
 
 
+_BUSIEST = """
+SELECT application_name FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+  AND application_name <> '' AND application_name NOT LIKE 'tocsin%'
+GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1
+"""
+
+
 class _OnInsert(_InDatabase):
     """A fault that consists of a trigger. After its time the trigger does nothing, whoever comes back."""
 
     expires: ClassVar[bool] = True
 
     table: str = Field(pattern=_TABLE, description="name of the table, with its schema where it is not on the path")
+    one_client: bool = Field(
+        default=False, description="only inserts of one client: the application_name with most sessions"
+    )
 
     @property
     def resource(self) -> str:
@@ -289,6 +300,8 @@ class _OnInsert(_InDatabase):
         name, turn = _name(aws), f"nextval('{self._schema}{_name(aws)}')"
         until = f"clock_timestamp() < to_timestamp({aws.expires_at})" if aws.expires_at is not None else "true"
         with self._session(aws) as run:
+            if self.one_client:
+                until += f" AND current_setting('application_name') = {_busiest(run)}"
             run("BEGIN")
             run(f"SET LOCAL lock_timeout = '{_LOCK_S}s'")
             run(f"CREATE SEQUENCE {self._schema}{name}")
@@ -314,6 +327,16 @@ class _OnInsert(_InDatabase):
     @property
     def _schema(self) -> str:
         return f"{self.table.split('.')[0]}." if "." in self.table else ""
+
+
+def _busiest(run: Any) -> str:
+    """The client with most sessions in this database, as a literal of SQL."""
+    found = run(_BUSIEST)
+    if not found:
+        raise TargetError(
+            "expected a client with an application_name in the database, found none: leave out one_client"
+        )
+    return str(pg8000.native.literal(found[0][0]))
 
 
 def _name(aws: Aws) -> str:

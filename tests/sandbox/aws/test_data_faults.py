@@ -39,8 +39,10 @@ class Database:
     host: str
     port: int
 
-    def connect(self) -> pg8000.native.Connection:
-        return pg8000.native.Connection("owner", host=self.host, port=self.port, database="app", timeout=5)
+    def connect(self, application: str | None = None) -> pg8000.native.Connection:
+        return pg8000.native.Connection(
+            "owner", host=self.host, port=self.port, database="app", timeout=5, application_name=application
+        )
 
     def run(self, sql: str) -> Any:
         with self.connect() as connection:
@@ -253,6 +255,16 @@ def test_the_next_inserts_fail_and_then_no_more(bench: Bench, database: Database
             database.insert()
     database.insert()
     bench.recover()
+
+
+def test_only_the_inserts_of_the_busiest_client_fail(bench: Bench, database: Database) -> None:
+    with database.connect("busy"), database.connect("busy") as busy, database.connect("idle") as idle:
+        bench.inject(PostgresFailingStatements(secret=SECRET, table=TABLE, count=1, one_client=True))
+        idle.run("INSERT INTO items DEFAULT VALUES")
+        with pytest.raises(pg8000.native.DatabaseError, match="XX000"):
+            busy.run("INSERT INTO items DEFAULT VALUES")
+        busy.run("INSERT INTO items DEFAULT VALUES")
+        bench.undo()
 
 
 def test_a_trigger_that_nobody_comes_back_for_does_nothing_any_more(bench: Bench, database: Database) -> None:
