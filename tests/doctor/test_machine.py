@@ -96,7 +96,7 @@ def test_postgresql_that_does_not_start_says_why() -> None:
 
 def test_all_parts_of_this_machine_start(tmp_path: Path) -> None:
     found = dict(examine(tmp_path, "sandbox", None))
-    parts = ("locust", "schemathesis", "packages", "ministack", "postgresql", "sandbox")
+    parts = ("locust", "schemathesis", "packages", "ministack", "postgresql", "valkey", "sandbox")
     assert {name: found[name].level for name in parts} == dict.fromkeys(parts, Level.OK)
 
 

@@ -50,7 +50,7 @@ class Patient:
 def patient(checkout: Checkout) -> Patient:
     target = load_target(checkout.root, "sandbox")
     system = load_system(checkout.root, "leave-attendance")
-    return Patient(checkout, Place(checkout.root, target), Deployed(in_region(target, system), system))
+    return Patient(checkout, Place(checkout.root, target), Deployed(checkout.root, in_region(target, system), system))
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def test_credentials_of_another_account_are_seen(patient: Patient) -> None:
 
 
 def test_a_target_in_another_region_has_none_of_the_names(patient: Patient) -> None:
-    elsewhere = Deployed(replace(patient.deployed.target, region="eu-west-1"), patient.deployed.system)
+    elsewhere = replace(patient.deployed, target=replace(patient.deployed.target, region="eu-west-1"))
     assert ask(SYSTEM["region"], elsewhere).level is Level.WARN
     assert ask(SYSTEM["names"], elsewhere).level is Level.GAP
 

@@ -63,6 +63,6 @@ def _ready(root: Path, target: Target, system: System | None) -> Iterator[tuple[
         if name == "identity" and result.level is Level.GAP:
             return
     if system is not None:
-        deployed = Deployed(in_region(target, system), system)
+        deployed = Deployed(root, in_region(target, system), system)
         for question, ready in SYSTEM.items():
             yield question, ask(ready, deployed)

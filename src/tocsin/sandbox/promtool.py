@@ -125,13 +125,23 @@ def find_promtool() -> Path:
     Raises:
         SandboxError: there is none, and none can be had.
     """
+    found = promtool_at_hand()
+    if found is None:
+        _unpack_debian_package(_cache())
+        return _unpacked()
+    return found
+
+
+def promtool_at_hand() -> Path | None:
+    """`promtool` from the PATH or from the user's cache; None where it would have to be fetched first."""
     found = shutil.which("promtool")
     if found is not None:
         return Path(found)
-    unpacked = _cache() / "usr" / "bin" / "promtool"
-    if not unpacked.exists():
-        _unpack_debian_package(_cache())
-    return unpacked
+    return _unpacked() if _unpacked().exists() else None
+
+
+def _unpacked() -> Path:
+    return _cache() / "usr" / "bin" / "promtool"
 
 
 def _cache() -> Path:
