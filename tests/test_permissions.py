@@ -33,6 +33,8 @@ NOT_LIMITED_BY_IAM = {
     "ecs:RegisterTaskDefinition",
     "elasticloadbalancing:DescribeTargetGroups",
     "elasticloadbalancing:DescribeTargetHealth",
+    "fis:ListExperimentTemplates",
+    "fis:ListExperiments",
     "lambda:ListEventSourceMappings",
 }
 """Actions of faults for which the service authorization reference names no resource type."""

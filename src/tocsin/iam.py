@@ -83,6 +83,9 @@ _ACTIONS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ),
     # Its roles are handed over: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html
     ("ecs", "RegisterTaskDefinition"): ("ecs:RegisterTaskDefinition", "iam:PassRole"),
+    # A role is handed over, and tags are given: https://docs.aws.amazon.com/fis/latest/userguide/security_iam_id-based-policy-examples.html
+    ("fis", "CreateExperimentTemplate"): ("fis:CreateExperimentTemplate", "fis:TagResource", "iam:PassRole"),
+    ("fis", "StartExperiment"): ("fis:StartExperiment", "fis:TagResource"),
     # A role is handed over: https://docs.aws.amazon.com/scheduler/latest/UserGuide/setting-up.html
     ("scheduler", "CreateSchedule"): ("scheduler:CreateSchedule", "iam:PassRole"),
     ("scheduler", "UpdateSchedule"): ("scheduler:UpdateSchedule", "iam:PassRole"),

@@ -76,6 +76,10 @@ ACCOUNT: dict[str, Describe] = {
         ]
         if one["TargetHealth"]["State"] != "draining"
     ],
+    "experiments of FIS": lambda client: [
+        client("fis").list_experiment_templates()["experimentTemplates"],
+        [one["id"] for one in client("fis").list_experiments()["experiments"] if one["state"]["status"] == "running"],
+    ],
     "scaling": lambda client: [
         one["SuspendedState"]
         for one in client("application-autoscaling").describe_scalable_targets(ServiceNamespace="ecs")[

@@ -15,10 +15,10 @@ from tocsin.faults.base import Aws
 from tocsin.faults.rds import RdsProxyThrottle
 from tocsin.faults.registry import FAULTS
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(240)]
 
 SEED = 20
-KILLS = max(len(BOUNDARIES), len(FAULTS)) + len(FAULTS)
+KILLS = max(len(BOUNDARIES), len(FAULTS)) + len(MOMENTS) - len(BOUNDARIES)
 PROXY = "rds_proxy_throttle"
 
 

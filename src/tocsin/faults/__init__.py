@@ -53,6 +53,7 @@ dynamodb_table_deny = _action(FAULTS["dynamodb_table_deny"])
 ecs_bad_release = _action(FAULTS["ecs_bad_release"])
 ecs_scale = _action(FAULTS["ecs_scale"])
 ecs_stop_tasks = _action(FAULTS["ecs_stop_tasks"])
+ecs_task_cpu_stress = _action(FAULTS["ecs_task_cpu_stress"])
 elasticache_failover = _action(FAULTS["elasticache_failover"])
 elasticache_reboot = _action(FAULTS["elasticache_reboot"])
 elb_target_deregistered = _action(FAULTS["elb_target_deregistered"])
@@ -91,6 +92,7 @@ __all__ = [
     "ecs_bad_release",
     "ecs_scale",
     "ecs_stop_tasks",
+    "ecs_task_cpu_stress",
     "elasticache_failover",
     "elasticache_reboot",
     "elb_target_deregistered",

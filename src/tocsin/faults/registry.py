@@ -14,6 +14,7 @@ from tocsin.faults.dynamodb import DynamodbTableDeny
 from tocsin.faults.ecs import EcsBadRelease, EcsScale, EcsStopTasks
 from tocsin.faults.elasticache import ElasticacheFailover, ElasticacheReboot
 from tocsin.faults.elb import ElbTargetDeregistered
+from tocsin.faults.fis import EcsTaskCpuStress
 from tocsin.faults.iam import IamRoleDeny
 from tocsin.faults.postgres import (
     PostgresConnections,
@@ -32,6 +33,7 @@ FAULTS: dict[str, type[AnyFault]] = {
         EcsBadRelease,
         EcsScale,
         EcsStopTasks,
+        EcsTaskCpuStress,
         ElasticacheFailover,
         ElasticacheReboot,
         ElbTargetDeregistered,

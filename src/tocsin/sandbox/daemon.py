@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.errors import TocsinError
-from tocsin.sandbox import stubs
+from tocsin.sandbox import fis, stubs
 from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.cloudwatch import Alarms, MetricQueries
 from tocsin.sandbox.environments import Environments
@@ -61,8 +61,9 @@ class Daemon:
         self._databases = Databases(self._ministack, self._store, directory / "rds", clock)
         self._account = account
         self._containers = Containers(self._ministack, self._store, self._endpoint_url)
+        self._experiments = fis.Experiments(self._containers.tasks, clock)
         self._caches = Caches(self._ministack, self._store, directory / "elasticache", directory, clock)
-        self._plants: tuple[Plant, ...] = (self._containers, self._databases, self._caches)
+        self._plants: tuple[Plant, ...] = (self._experiments, self._containers, self._databases, self._caches)
 
     async def run(self, report_fd: int, lifeline_fd: int) -> None:
         """Serve until SIGTERM, or until the lifeline breaks."""
@@ -90,7 +91,8 @@ class Daemon:
         return Gateway(
             aws=self._ministack.asgi,
             services=self._ministack.services(),
-            own={"application-autoscaling": self._containers.autoscaling.call},
+            own={"application-autoscaling": self._containers.autoscaling.call, "fis": self._experiments.call},
+            routes={"fis": fis.ROUTES},
             denied=self._ministack.denied,
             account=self._account,
             call_api=self._ministack.call_api,

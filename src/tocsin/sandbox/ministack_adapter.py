@@ -1133,7 +1133,11 @@ class Ministack:
             return None
         service, operation = action.split(":")
         reading = operation.startswith(("Describe", "Get", "List"))
-        resource = "*" if reading else f"arn:aws:{service}:{scope[1]}:{scope[0]}:scalable-target/*"
+        kind = "scalable-target"
+        if service == "fis":
+            of_template = operation in ("CreateExperimentTemplate", "DeleteExperimentTemplate", "StartExperiment")
+            kind = "experiment-template" if of_template else "experiment"
+        resource = "*" if reading else f"arn:aws:{service}:{scope[1]}:{scope[0]}:{kind}/*"
         with self.scope(scope):
             found = self._modules["core.iam_evaluator"].enforce(access_key_id, action, service, scope[1], resource)
         return None if found is None else f"User is not authorized to perform: {action} on resource: {resource}"

@@ -97,8 +97,8 @@ class Containers:
         self._elb = modules["services.alb"]
         self.images = Images()
         self._balancers = AlbPlant(store, self)
-        self._tasks = EcsPlant(store, self, self._balancers, self.images)
-        self._api = EcsApi(self._tasks, self, self, store.system_time)
+        self.tasks = EcsPlant(store, self, self._balancers, self.images)
+        self._api = EcsApi(self.tasks, self, self, store.system_time)
         self.autoscaling = AutoScaling(store, self._api)
         self._adapt_ecs()
         self._adapt_elb(modules["core.responses"].AccountRegionScopedDict)
@@ -108,17 +108,17 @@ class Containers:
 
     def start(self) -> None:
         """Begin to look after services."""
-        self._tasks.start()
+        self.tasks.start()
 
     async def publish(self, wall: float) -> None:
         """Publish the gauges of the system minute that `wall` is in, and scale on what is known by now."""
-        self._tasks.publish(wall)
+        self.tasks.publish(wall)
         self._balancers.publish(wall)
         self.autoscaling.tick(wall)
 
     def addresses(self, cluster: str, service: str) -> list[str]:
         """Where the running tasks of a service listen."""
-        return self._tasks.addresses(cluster, service)
+        return self.tasks.addresses(cluster, service)
 
     def ports(self) -> Mapping[str, int]:
         """What listens -> its port."""
@@ -126,11 +126,11 @@ class Containers:
 
     def pids(self) -> Mapping[int, str]:
         """Process id -> what it is."""
-        return self._tasks.pids()
+        return self.tasks.pids()
 
     async def close(self) -> None:
         """Stop every process and close every port."""
-        await self._tasks.close()
+        await self.tasks.close()
         await self._balancers.close()
 
     # ------------------------------------------------------------------------------------------ ECS

@@ -34,7 +34,10 @@ _DOOR_PATH = "/_tocsin/"
 _logger = logging.getLogger("tocsin.sandbox")
 
 OwnService = Callable[[tuple[str, str], str, Mapping[str, Any]], Mapping[str, Any]]
-"""An AWS service of the sandbox's own, of the JSON protocol: (account and region, operation, request) -> answer."""
+"""An AWS service of the sandbox's own, of a JSON protocol: (account and region, operation, request) -> answer."""
+
+Routes = tuple[tuple[str, str, str], ...]
+"""Of a service of the REST protocol: (method, pattern of the path, operation). Groups of the pattern are parameters."""
 
 
 class ApiError(TocsinError):
@@ -61,6 +64,8 @@ class Gateway:
     """names of the services it has"""
     own: Mapping[str, OwnService]
     """services that it does not have, by the name that a request is signed for"""
+    routes: Mapping[str, Routes]
+    """those of them that speak REST"""
     denied: Callable[[str, tuple[str, str], str], str | None]
     """(access key id, account and region, IAM action) -> why IAM forbids it, or None"""
     account: str
@@ -181,20 +186,33 @@ def _signed_for(scope: Message) -> tuple[str, str, str]:
 async def _serve_own(
     gateway: Gateway, service: str, caller: tuple[str, tuple[str, str]], scope: Message, receive: Receive, send: Send
 ) -> None:
-    operation = _header(scope, b"x-amz-target").rsplit(".", 1)[-1]
     headers = {"content-type": "application/x-amz-json-1.1"}
-    request = json.loads(await read_body(receive) or b"{}")
+    body = json.loads(await read_body(receive) or b"{}")
     try:
+        operation, named = _operation(gateway.routes.get(service), scope)
+        request = {**body, **named}
         refusal = gateway.denied(*caller, f"{service}:{operation}")
         if refusal is not None:
             raise ApiError("AccessDeniedException", refusal)
         answer = gateway.own[service](caller[1], operation, request)
     except ApiError as error:
         headers["x-amzn-errortype"] = error.code
-        body = {"__type": error.code, "message": str(error)}
-        await _answer(send, 400, headers, json.dumps(body).encode())
+        said = {"__type": error.code, "message": str(error)}
+        await _answer(send, 400, headers, json.dumps(said).encode())
     else:
         await _answer(send, 200, headers, json.dumps(answer).encode())
+
+
+def _operation(routes: Routes | None, scope: Message) -> tuple[str, Mapping[str, str]]:
+    """What is asked for, and the parameters that are not in the body. Raises ApiError."""
+    if routes is None:
+        return _header(scope, b"x-amz-target").rsplit(".", 1)[-1], {}
+    query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    for method, pattern, operation in routes:
+        found = re.fullmatch(pattern, scope["path"]) if method == scope["method"] else None
+        if found is not None:
+            return operation, {**{name: values[0] for name, values in query.items()}, **found.groupdict()}
+    raise ApiError("UnsupportedOperation", f"The sandbox has no {scope['method']} {scope['path']} of this service.")
 
 
 async def _refuse(service: str, scope: Message, send: Send) -> None:

@@ -24,6 +24,15 @@ _KILL_S = 5.0
 _PORTS = (10_000, 32_000)
 _PYTHONS = frozenset({"python", "python3"})
 
+# Keeps to its share of a processor also when it has to wait for one, and ends with the daemon.
+_BURNER = """
+import os, sys, time
+parent, share, started = int(sys.argv[1]), float(sys.argv[2]), time.monotonic()
+while os.getppid() == parent:
+    if time.process_time() >= share * (time.monotonic() - started):
+        time.sleep(0.005)
+"""
+
 LineSink = Callable[[str], None]
 """Gets each line that a container writes."""
 
@@ -89,6 +98,7 @@ class Container:
     _process: asyncio.subprocess.Process | None = None
     _reader: asyncio.Task[None] | None = None
     _seen: dict[int, float] = field(default_factory=dict)
+    _burners: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     @property
     def pid(self) -> int | None:
@@ -148,8 +158,27 @@ class Container:
             code = await self._process.wait()
             self.exit_code = code if code >= 0 else 128 - code
 
+    async def burn(self, vcpus: float, workers: int) -> None:
+        """Use up so many processors with so many processes, until `relieve` or the end of the container."""
+        share = min(1.0, vcpus / workers)
+        for _ in range(workers):
+            # No process can join the group of another session: they are counted and ended beside it.
+            burner = await asyncio.create_subprocess_exec(
+                sys.executable, "-ISc", _BURNER, str(os.getpid()), str(share),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, env=_mark(),
+                start_new_session=True,
+            )  # fmt: skip
+            self._burners.append(burner)
+
+    def relieve(self) -> None:
+        """End what `burn` began."""
+        while self._burners:
+            with contextlib.suppress(ProcessLookupError):
+                self._burners.pop().kill()
+
     async def stop(self, grace_s: float) -> None:
         """SIGTERM, and SIGKILL after `grace_s` wall seconds; what the process started itself goes with it."""
+        self.relieve()
         process = self._process
         if process is None:
             return
@@ -170,7 +199,7 @@ class Container:
         """Processor seconds used since the last look, and the resident memory now; `groups` from `process_groups`."""
         cpu: dict[int, float] = {}
         memory = 0
-        for pid in groups.get(self.pid or 0, ()):
+        for pid in (*groups.get(self.pid or 0, ()), *(burner.pid for burner in self._burners)):
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(pid)
                 times = process.cpu_times()

@@ -1,0 +1,138 @@
+"""Faults by way of AWS Fault Injection Service."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from tocsin.errors import NotFound
+from tocsin.faults.base import Aws, Fault, State
+from tocsin.iam import Arns
+from tocsin.model.duration import Duration
+from tocsin.target import aws_errors
+
+_NAME = r"^[A-Za-z0-9_-]{1,255}$"
+_ENTRY = "tocsin:entry"
+"""Tag of what a fault made: its ledger entry."""
+_ALIVE = ("pending", "initiating", "running")
+_SHORTEST_S, _LONGEST_S = 60, 12 * 3600
+
+
+class StressState(State):
+    """Whether an experiment of this fault is running."""
+
+    running: bool
+
+
+class EcsTaskCpuStress(Fault[StressState]):
+    """Burn processor time in the tasks of an ECS service, by an experiment of FIS.
+
+    FIS ends it by itself after `duration`, whoever comes back. On AWS the task definition needs the sidecar of the SSM
+    agent, and the role what the page lists.
+    https://docs.aws.amazon.com/fis/latest/userguide/ecs-task-actions.html
+    """
+
+    kind: ClassVar[str] = "ecs_task_cpu_stress"
+    state: ClassVar[type[State]] = StressState
+    summary: ClassVar[str] = "burn processor time in the tasks of a service, through FIS"
+    aws_service: ClassVar[str] = "ecs"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "fis:CreateExperimentTemplate",
+        "fis:DeleteExperimentTemplate",
+        "fis:ListExperiments",
+        "fis:ListExperimentTemplates",
+        "fis:StartExperiment",
+        "fis:StopExperiment",
+        "fis:TagResource",
+        "iam:PassRole",
+    )
+    effect_within_s: ClassVar[float] = 300.0
+
+    cluster: str = Field(pattern=_NAME, description="name of the cluster")
+    service: str = Field(pattern=_NAME, description="name of the service")
+    role: str = Field(pattern=r"^arn:[^:]+:iam::\d{12}:role/.+$", description="ARN of the role of the experiment")
+    percent: int = Field(default=100, ge=1, le=100, description="of each worker's processor")
+    workers: int = Field(default=0, ge=0, description="how many; 0 for one a vCPU")
+    duration: Duration = Field(default=720.0, description="from one minute to twelve hours")
+    selection: str = Field(default="ALL", pattern=r"^(ALL|COUNT\(\d+\)|PERCENT\(\d+\))$", description="which tasks")
+
+    @field_validator("duration")
+    @classmethod
+    def _as_fis_takes_it(cls, duration: float) -> float:
+        if not _SHORTEST_S <= duration <= _LONGEST_S:
+            raise ValueError("expected a duration from 1m to 12h: FIS takes no other")
+        return duration
+
+    @property
+    def resource(self) -> str:
+        return f"tasks of service {self.service} in cluster {self.cluster}"
+
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        return (aws.arn("ecs", f"service/{self.cluster}/{self.service}"),)
+
+    def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        template, experiment = arns("fis", "experiment-template/*"), arns("fis", "experiment/*")
+        return {
+            "fis:CreateExperimentTemplate": (template, arns("fis", "action/aws:ecs:task-cpu-stress")),
+            "fis:DeleteExperimentTemplate": (template,),
+            "fis:StartExperiment": (template, experiment),
+            "fis:StopExperiment": (experiment,),
+            "fis:TagResource": (template, experiment),
+            "iam:PassRole": (self.role,),
+        }.get(action, super().scope(action, arns))
+
+    def observe(self, aws: Aws, prior: StressState | None) -> StressState:
+        return StressState(running=any(one["state"]["status"] == "running" for one in self._experiments(aws)))
+
+    def broken(self, prior: StressState) -> StressState:
+        return StressState(running=True)
+
+    def inject(self, aws: Aws, prior: StressState) -> None:
+        fis, tags = aws.client("fis"), {_ENTRY: aws.entry}
+        stress = {"duration": f"PT{round(self.duration)}S", "percent": str(self.percent), "workers": str(self.workers)}
+        target = {
+            "resourceType": "aws:ecs:task",
+            "parameters": {"cluster": self.cluster, "service": self.service},
+            "selectionMode": self.selection,
+        }
+        with aws_errors(f"making the experiment template for {self.resource}"):
+            template = fis.create_experiment_template(
+                clientToken=aws.entry,
+                description=f"tocsin {aws.entry}",
+                roleArn=self.role,
+                stopConditions=[{"source": "none"}],
+                targets={"tasks": target},
+                actions={
+                    "stress": {
+                        "actionId": "aws:ecs:task-cpu-stress",
+                        "parameters": stress,
+                        "targets": {"Tasks": "tasks"},
+                    }
+                },
+                tags=tags,
+            )["experimentTemplate"]
+        with aws_errors(f"starting the experiment on {self.resource}"):
+            fis.start_experiment(clientToken=aws.entry, experimentTemplateId=template["id"], tags=tags)
+
+    def undo(self, aws: Aws, prior: StressState) -> None:
+        for experiment in self._experiments(aws):
+            # It may have ended a moment ago, or be forgotten by now.
+            if experiment["state"]["status"] in _ALIVE:
+                with suppress(NotFound), aws_errors(f"stopping experiment {experiment['id']}"):
+                    aws.client("fis").stop_experiment(id=experiment["id"])
+
+    def forget(self, aws: Aws, prior: StressState) -> None:
+        for template in self._pages(aws, "list_experiment_templates", "experimentTemplates"):
+            with suppress(NotFound), aws_errors(f"deleting experiment template {template['id']}"):
+                aws.client("fis").delete_experiment_template(id=template["id"])
+
+    def _experiments(self, aws: Aws) -> list[dict[str, Any]]:
+        return self._pages(aws, "list_experiments", "experiments")
+
+    def _pages(self, aws: Aws, operation: str, key: str) -> list[dict[str, Any]]:
+        """What the ledger entry made, of all that there is."""
+        with aws_errors(f"looking for experiments of FIS on {self.resource}"):
+            pages = aws.client("fis").get_paginator(operation).paginate()
+            return [one for page in pages for one in page[key] if one.get("tags", {}).get(_ENTRY) == aws.entry]
