@@ -209,8 +209,12 @@ class Timeline:
 
     @cached_property
     def fault_end(self) -> float:
-        """When the fault began to go away: the undo was requested, or the last event."""
-        return self.undo_requested if self.undo_requested is not None else self.end
+        """When the fault began to go away: the first sign of it, so that a lost line makes nothing longer."""
+        undoing = (FaultStage.UNDO_REQUESTED, FaultStage.UNDONE, FaultStage.VERIFIED)
+        signs = [at for stage in undoing if (at := self.first_stage(stage)) is not None]
+        acts = [event.at for event in self.of_kind(ActEnded) if event.act is Act.FAULT]
+        acts += [event.at for event in self.of_kind(ActStarted) if event.act is Act.RECOVERY]
+        return min([*signs, *acts], default=self.end)
 
     # -- alarms -------------------------------------------------------------------------------------
 
