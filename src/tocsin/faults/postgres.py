@@ -13,6 +13,7 @@ import re
 import ssl
 from abc import abstractmethod
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -29,6 +30,7 @@ _TABLE = r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?$"
 _CONNECT_S = 5
 _LOCK_S = 10
 _ROUNDS = 5
+_AT_ONCE = 8
 _TOO_MANY = "53300"
 _COMING_AND_GOING = ("57P01", "57P03", _TOO_MANY)
 """SQLSTATE of what passes: the server shuts down, starts, or has no connection left.
@@ -209,9 +211,15 @@ class PostgresConnections(_Sessions):
             wanted = int(held[0].run(_FREE)[0][0]) - self.keep
             if wanted <= 0:
                 return
-            try:
-                held.extend(login.connect(_application(aws)) for _ in range(wanted))
-            except Unavailable:
+            # Side by side: an alarm must not ring before the injection is complete.
+            with ThreadPoolExecutor(_AT_ONCE) as threads:
+                opening = [threads.submit(login.connect, _application(aws)) for _ in range(wanted)]
+            held.extend(one.result() for one in opening if one.exception() is None)
+            refused = [error for one in opening if (error := one.exception()) is not None]
+            for error in refused:
+                if not isinstance(error, Unavailable):
+                    raise error
+            if refused:
                 return  # somebody else has taken the rest
 
 
