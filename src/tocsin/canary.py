@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tocsin.errors import InvalidInput
+from tocsin.masking import mask
 from tocsin.model.duration import parse_duration
 from tocsin.model.events import CanaryRan, CanaryStep
 from tocsin.openapi import OpenApiDocument
@@ -185,9 +186,9 @@ class Journey:
 
 def describe(error: BaseException) -> str:
     """One line about what went wrong in a step."""
+    text = mask(str(error).strip().split("\n", 1)[0])
     if isinstance(error, httpx.HTTPError):
-        return f"no answer: {type(error).__name__}: {error}"
-    text = str(error).strip().split("\n", 1)[0]
+        return f"no answer: {type(error).__name__}: {text}"
     return text if isinstance(error, CanaryFailed) else f"{type(error).__name__}: {text}"
 
 

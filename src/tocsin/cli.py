@@ -14,6 +14,7 @@ import click
 
 from tocsin import __version__
 from tocsin.errors import TocsinError
+from tocsin.masking import mask
 
 P = ParamSpec("P")
 
@@ -58,7 +59,7 @@ def _one_message(command: Callable[P, int | None]) -> Callable[P, None]:
                 )
                 sys.exit(3)
             # Not 1: a bug of ours says nothing about the system under test.
-            traceback.print_exc()
+            click.echo(mask(traceback.format_exc()), err=True, nl=False)
             click.echo(
                 "tocsin: this is a bug in Tocsin. If a drill was running, `tocsin ledger` shows its faults.", err=True
             )

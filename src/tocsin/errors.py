@@ -22,11 +22,17 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+from tocsin.masking import mask
+
 
 class TocsinError(Exception):
     """Base of all errors that are shown to the user as one message, without a traceback."""
 
     exit_code = 3
+
+    def __str__(self) -> str:
+        """The message; what AWS or a system repeated in it of a token or a password is not shown."""
+        return mask(super().__str__())
 
 
 class InvalidInput(TocsinError):

@@ -11,6 +11,7 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from tocsin.errors import HistoryError, InvalidInput
+from tocsin.masking import mask, mask_all
 from tocsin.model.events import EVENT, Event
 
 
@@ -23,6 +24,8 @@ class Recorder(Protocol):
 
 class History:
     """Writes `history.jsonl`: every event is flushed at once, so a killed drill keeps what it saw.
+
+    What a system repeats of a token in its answers is not kept: see `masking`.
 
     Safe to use from several threads. Listeners (progress on the terminal) are told after the line is written.
     """
@@ -44,7 +47,7 @@ class History:
         Raises:
             HistoryError: the disk is full, or the file cannot be written.
         """
-        line = EVENT.dump_json(event, by_alias=True, exclude_defaults=False).decode()
+        event, line = _masked(event)
         with self._lock:
             if self._file.closed:
                 return
@@ -63,6 +66,15 @@ class History:
         # What could not be written has been said by `record`; closing tries it again.
         with self._lock, suppress(OSError):
             self._file.close()
+
+
+def _masked(event: Event) -> tuple[Event, str]:
+    """The event as it may be kept and shown, and its line."""
+    line = EVENT.dump_json(event, by_alias=True, exclude_defaults=False).decode()
+    if mask(line) == line:
+        return event, line
+    hidden = EVENT.validate_python(mask_all(EVENT.dump_python(event, mode="json", by_alias=True)))
+    return hidden, EVENT.dump_json(hidden, by_alias=True, exclude_defaults=False).decode()
 
 
 def read_history(path: Path) -> list[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,21 @@ def test_the_first_failing_step_is_told(run: Run, shop: Shop) -> None:
     assert ran.detail.startswith("read: GET /items/")
     assert "503" in ran.detail
     assert [(step.name, step.ok) for step in ran.steps] == [("create", True), ("read", False)]
+
+
+@pytest.mark.parametrize("token", ["opaque-token-4711", "opaque-token-4711\n"], ids=["repeated", "not a header"])
+def test_a_token_that_is_repeated_is_not_told(around: Surroundings, shop: Shop, token: str) -> None:
+    """By an API that puts the header into its error, or by the client that cannot send it."""
+    shop.broken = lambda method, path: (401, problem(f"cannot read Bearer {token}"))
+
+    def read_it(api: Journey) -> None:
+        with api.step("read"):
+            api.get("/items/1", as_="buyer")
+
+    ran = run_canary("planted", read_it, replace(around, token=lambda name: token))
+    assert not ran.ok
+    assert "Bearer" in ran.detail
+    assert "4711" not in ran.model_dump_json()
 
 
 def test_a_retry_never_erases_the_evidence(run: Run, shop: Shop) -> None:

@@ -24,6 +24,7 @@ from tocsin.actors.foreign import ForeignFaults, is_foreign, name_of
 from tocsin.context import RunContext
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.session import CONFIGURATION_KEY
+from tocsin.masking import mask_all
 from tocsin.model.events import Act, ActivityRan, HypothesisChecked, ProbeResult
 
 _PROOF_S = 300.0
@@ -102,7 +103,7 @@ class Injector:
     def write_journal(self, path: Path) -> None:
         """Chaos Toolkit's journal of what ran, for tools that read it."""
         journal = {**self._journal, "end": _iso()}
-        path.write_text(json.dumps(journal, indent=2, default=str), encoding="utf-8")
+        path.write_text(json.dumps(mask_all(json.loads(json.dumps(journal, default=str))), indent=2), encoding="utf-8")
 
     def _run_all(self, part: str, act: Act, runs: list[dict[str, Any]], *, stop_at_failure: bool) -> bool:
         all_ok = True
