@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -141,7 +142,19 @@ def bug(api: Journey) -> None:
         api.post("/items", json={"name": "tea"}).json()["no such field"]
 
 
-@pytest.mark.parametrize("canary", [nothing, only_a_step, outside_of_steps, bug])
+def gives_up(api: Journey) -> None:
+    with api.step("read"):
+        api.get("/items/1", expect=404)
+        sys.exit()
+
+
+def skips(api: Journey) -> None:
+    with api.step("read"):
+        api.get("/items/1", expect=404)
+        pytest.skip("not today")
+
+
+@pytest.mark.parametrize("canary", [nothing, only_a_step, outside_of_steps, bug, gives_up, skips])
 def test_a_canary_that_proves_nothing_is_broken_and_never_well(run: Run, canary: Callable[[Journey], None]) -> None:
     ran = run(canary)
     assert ran.broken
