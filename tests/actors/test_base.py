@@ -29,7 +29,7 @@ def test_whatever_ends_an_actor_is_recorded(tmp_path: Path, error: BaseException
     history = History(tmp_path / "history.jsonl")
     actor = Stumbling(history, error)
     actor.start()
-    wait_for(lambda: bool(read_history(history.path)))
+    wait_for("the last word", lambda: bool(read_history(history.path)))
     actor.stop()
     history.close()
     (died,) = [event for event in read_history(history.path) if isinstance(event, ActorDied)]
