@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.planted.setups import SETUPS, Setup
+from tests.secret_scan import watched
 
 from tocsin.alarms.deploy import definition_drift, describe_alarms
 from tocsin.faults.lifecycle import recover
@@ -254,7 +255,7 @@ def running_bench(root: Path) -> Iterator[Bench]:
     control.up("bell", root, time_scale=SCALE)
     patch = pytest.MonkeyPatch()
     try:
-        with patch.context() as inside:
+        with watched(root), patch.context() as inside:
             inside.chdir(root)
             yield Bench(root, pytest.MonkeyPatch(), load_target(root, "sandbox"))
     finally:

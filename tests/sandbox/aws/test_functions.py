@@ -257,7 +257,7 @@ def test_provisioned_concurrency_becomes_ready_and_is_listed(shop: Shop) -> None
 # ------------------------------------------------------------------------------------------------ other services
 
 
-@pytest.mark.parametrize(("service", "call"), [("synthetics", "describe_canaries"), ("fis", "list_experiments")])
+@pytest.mark.parametrize(("service", "call"), [("synthetics", "describe_canaries"), ("xray", "get_groups")])
 def test_a_service_that_is_not_there_says_so_at_once(shop: Shop, service: str, call: str) -> None:
     before = datetime.now(UTC)
     with pytest.raises(ClientError) as caught:
