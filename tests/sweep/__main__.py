@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ def main() -> int:
     chosen = parser.parse_args()
     seed = random.randrange(2**31) if chosen.seed is None else chosen.seed
     print(f"kill sweep: {chosen.kills} kills of {len(FAULTS)} faults, seed {seed}", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
     shots: list[Shot] = []
     started = time.monotonic()
     try:

@@ -35,6 +35,7 @@ LEFT_OUT: dict[str, str] = {
     r"^logs/.*/(storedBytes|lastEventTimestamp|lastIngestionTime|metricFilterCount)$": "lines that functions wrote",
     r"^ecs/.*/services/[^/]*/(deployments|events)/": "what a service did, and does until it is steady",
     r"^ecs/.*/services/[^/]*/(running|pending)Count$": "as deployments: a replacement is on its way",
+    r"^elasticache/.*/CurrentRole$": "which node is the primary: a failover is not undone by another one",
     r"^sqs/[^/]*oncall/ApproximateNumberOfMessages": "what the pager received: an alarm may ring under any fault",
 }
 """Patterns of paths that are not compared, and why."""
@@ -256,6 +257,11 @@ def _ecs(client: Any) -> Answers:
         yield f"{status} task definitions", _all(client, "list_task_definitions", "taskDefinitionArns", status=status)
 
 
+def _elasticache(client: Any) -> Answers:
+    yield "groups", _by("ReplicationGroupId", _all(client, "describe_replication_groups", "ReplicationGroups"))
+    yield "clusters", _by("CacheClusterId", _all(client, "describe_cache_clusters", "CacheClusters"))
+
+
 def _elbv2(client: Any) -> Answers:
     for group in _all(client, "describe_target_groups", "TargetGroups"):
         health = client.describe_target_health(TargetGroupArn=group["TargetGroupArn"])["TargetHealthDescriptions"]
@@ -287,6 +293,7 @@ _SERVICES: dict[str, Callable[[Any], Answers]] = {
     "cognito-idp": _cognito,
     "dynamodb": _dynamodb,
     "ecs": _ecs,
+    "elasticache": _elasticache,
     "elbv2": _elbv2,
     "events": _events,
     "iam": _iam,

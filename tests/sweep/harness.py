@@ -6,6 +6,7 @@ kill after some milliseconds hits is up to the machine all the same.)
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from tests.drill.fault_table import ARGUMENTS, make_resources
+from tests.drill.fault_table import ARGUMENTS, DATA, inside, make_resources
 from tests.secret_scan import watched
 from tests.sweep.account import Snapshot, differences, read_account
 from tests.sweep.drill_child import BOUNDARIES, Ended, Job
@@ -43,7 +44,14 @@ AT_RANDOM_TIME = "at a random time"
 IN_RECOVER = "again, while it recovers"
 RANDOM = (AT_RANDOM_CALL, AT_RANDOM_TIME, IN_RECOVER)
 MOMENTS = (*BOUNDARIES, *RANDOM)
+CHANCES = len(RANDOM)
+"""Moments by chance that a sweep begins with, after every fault and every boundary."""
 _OF_RECOVER = BOUNDARIES[BOUNDARIES.index("before undo") :]
+_IN_DATABASE = """
+SELECT 'trigger ' || tgname FROM pg_trigger WHERE NOT tgisinternal
+UNION SELECT 'function ' || proname FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'public'
+UNION SELECT 'sequence ' || relname FROM pg_class WHERE relkind = 'S'
+"""
 _SETTLES_WITHIN_S = 3.0
 """Wall seconds in which AWS is done with what it does on its own: concurrency that starts, messages that return."""
 
@@ -232,8 +240,14 @@ class Range:
         return self.rehearsals[kind]
 
     def account(self) -> Snapshot:
-        """The state of the whole account."""
-        return read_account(self.target.client)
+        """The state of the whole account, and of the database of our own in it."""
+        return {**read_account(self.target.client), **{f"database/{name}": 1 for name in self._in_database()}}
+
+    def _in_database(self) -> list[str]:
+        """What a fault could leave inside the database, where no AWS API looks."""
+        secret = self.target.client("secretsmanager").get_secret_value(SecretId=DATA)["SecretString"]
+        found = inside(json.loads(secret), _IN_DATABASE)
+        return [row[0] for row in found] if isinstance(found, list) else [f"no answer: {found}"]
 
     def differs(self, before: Snapshot) -> list[str]:
         """What is not as before, after everything that is on its way has arrived."""
@@ -296,7 +310,9 @@ def aims(shooting: Range, kinds: Iterable[str], rng: random.Random) -> Iterator[
     kinds = sorted(kinds)
     few = list(zip(islice(cycle(_shuffled(kinds, rng)), max(len(kinds), len(BOUNDARIES))), cycle(BOUNDARIES)))
     yield from (_aim(shooting, kind, moment, rng) for kind, moment in few)
-    yield from (_aim(shooting, kind, moment, rng) for kind, moment in zip(_shuffled(kinds, rng), cycle(RANDOM)))
+    yield from (
+        _aim(shooting, kind, moment, rng) for kind, moment in islice(zip(_shuffled(kinds, rng), cycle(RANDOM)), CHANCES)
+    )
     while True:
         pairs = [(kind, moment) for kind in kinds for moment in (*BOUNDARIES, *RANDOM * 3)]
         yield from (_aim(shooting, kind, moment, rng) for kind, moment in _shuffled(pairs, rng))

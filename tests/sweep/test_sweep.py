@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 from tests.drill.fault_table import ARGUMENTS
 from tests.sweep.account import Snapshot, differences
-from tests.sweep.harness import BOUNDARIES, MOMENTS, Aim, Range, aims, sweep, table
+from tests.sweep.harness import BOUNDARIES, CHANCES, MOMENTS, Aim, Range, aims, sweep, table
 
 from tocsin.faults.base import Aws
 from tocsin.faults.rds import RdsProxyThrottle
@@ -18,7 +18,7 @@ from tocsin.faults.registry import FAULTS
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(240)]
 
 SEED = 20
-KILLS = max(len(BOUNDARIES), len(FAULTS)) + len(MOMENTS) - len(BOUNDARIES)
+KILLS = max(len(BOUNDARIES), len(FAULTS)) + CHANCES
 PROXY = "rds_proxy_throttle"
 
 
