@@ -21,6 +21,9 @@ from tocsin.model.events import FaultStage
 from tocsin.sandbox import control
 from tocsin.targets import load_target
 
+# Groups are handed out first, and this one holds the longest test.
+pytestmark = pytest.mark.xdist_group("tutorial")
+
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(\w+)[ ]?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ANYTHING = "..."

@@ -17,6 +17,9 @@ from tests.secret_scan import watched
 from tocsin.sandbox import control
 from tocsin.sandbox.account import Account
 
+# One sandbox for all of them, and not one for each worker.
+pytestmark = pytest.mark.xdist_group("deployed")
+
 REPOSITORY = Path(__file__).parents[2]
 SYSTEM = "leave-attendance"
 SCALE = 60
