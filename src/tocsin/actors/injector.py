@@ -121,9 +121,8 @@ class Injector:
         if act is Act.FAULT and is_foreign(activity):
             self._permit_foreign(name_of(activity))
         self._foreign.begins(activity, act)
-        run = self._execute(activity)
+        run, ok = self._execute(activity)
         runs.append(run)
-        ok = run["status"] == "succeeded" and _tolerated(run)
         self._foreign.ended(activity, act, ok=ok, detail="" if ok else _outcome(run))
         self._ctx.history.record(
             ActivityRan(
@@ -137,15 +136,18 @@ class Injector:
         )
         return ok
 
-    def _execute(self, activity: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one activity; a probe that shows what a foreign action did is asked again until it does."""
+    def _execute(self, activity: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Run one activity: the toolkit's record of it, and whether it did what it should.
+
+        A probe that shows what a foreign action did is asked again until it does.
+        """
         deadline = time.monotonic() + max(self._ctx.wall(_PROOF_S), _PROOF_WALL_S)
         while True:
             with _references(self._raw), self._target.as_default():
                 run: dict[str, Any] = execute_activity(self._raw, activity, self._configuration, self._secrets, None)
-            proven = run["status"] == "succeeded" and _tolerated(run)
-            if proven or not self._foreign.is_proof(activity) or time.monotonic() > deadline:
-                return run
+            ok = run["status"] == "succeeded" and _tolerated(run)
+            if ok or not self._foreign.is_proof(activity) or time.monotonic() > deadline:
+                return run, ok
             pause = max(_POLL_WALL_S, self._ctx.wall(_POLL_S))
             # A drill that was asked to end still looks at what it undoes.
             (time.sleep if self._ctx.stop.is_set() else self._ctx.stop.wait)(pause)
