@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "report": {"model", "errors", "checkers"},
     "doctor": {"model", "errors", "alarms", "guards", "ledger", "loader", "project", "resolve", "sandbox"}
     | {"target", "targets"},
+    "coverage": {"model", "errors", "loader", "report"},
     "context": {"model", "errors", "history", "target"},
 }
 NEVER = {

@@ -43,7 +43,20 @@ def test_help_does_not_load_the_heavy_parts() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "smoke", "validate", "report", "recover", "stop", "ledger", "faults", "permissions", "schema", "sandbox"],
+    [
+        "run",
+        "smoke",
+        "validate",
+        "coverage",
+        "report",
+        "recover",
+        "stop",
+        "ledger",
+        "faults",
+        "permissions",
+        "schema",
+        "sandbox",
+    ],
 )
 def test_every_command_explains_itself(command: str) -> None:
     answer = tocsin(command, "--help")

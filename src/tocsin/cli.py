@@ -209,24 +209,31 @@ def validate(paths: tuple[Path, ...]) -> int:
     """Check experiments without touching a target.
 
     Checks YAML, the `tocsin` block, the system and everything it names, faults and their arguments, and that Chaos
-    Toolkit accepts the file. Every problem of every file is listed.
+    Toolkit accepts the file. Every problem of every file is listed. When there is none, so is every promise and alarm
+    of their systems that nothing covers and nobody explains.
     """
     from tocsin.actors.injector import quiet_chaos_toolkit
+    from tocsin.coverage.table import complaints
     from tocsin.errors import InvalidInput
     from tocsin.loader import find_experiments
     from tocsin.validation import Planner
 
     quiet_chaos_toolkit()
-    planner, problems = Planner(_root()), 0
+    root = _root()
+    planner, problems, systems = Planner(root), 0, {}
     files = find_experiments(paths)
     for file in files:
         try:
-            planner.plan(file)
+            system = planner.plan(file).system
+            systems[system.system] = system
         except InvalidInput as error:
             problems += 1
             click.echo(f"{error}", err=True)
+    unsaid = [] if problems else [complaint for system in systems.values() for complaint in complaints(root, system)]
+    for complaint in unsaid:
+        click.echo(f"{complaint}", err=True)
     click.echo(f"{len(files) - problems} of {len(files)} experiments are valid")
-    return 2 if problems else 0
+    return 2 if problems or unsaid else 0
 
 
 @main.command()
@@ -251,6 +258,60 @@ def lint(system: str, metrics: str | None) -> int:
         click.echo(line)
     click.echo(f"{len(found)} complaint{'' if len(found) == 1 else 's'}")
     return 1 if found else 0
+
+
+@main.command()
+@click.argument("systems", nargs=-1, metavar="[SYSTEM]...")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="One run, or a directory of runs.  [default: .tocsin/runs]",
+)
+@click.option("--written", is_flag=True, help="Only what the files say: look at no results.")
+@click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+@_one_message
+def coverage(systems: tuple[str, ...], results: Path | None, written: bool, form: str) -> int:
+    """Which promise of a runbook is proven by which drill, and which by none. All systems when none is named.
+
+    Alarms come from what experiments expect, everything else from the `promises` of the system and the `covers` of
+    experiments. What is proven, failed or not yet drilled comes from the last drill of each experiment.
+
+    \b
+    Examples:
+      tocsin coverage shop
+      tocsin coverage shop --results game-day --format markdown
+    """
+    from tocsin.coverage.results import read_latest
+    from tocsin.coverage.table import coverage_of, experiments_of
+    from tocsin.errors import InvalidInput
+    from tocsin.loader import load_system, system_names
+    from tocsin.project import runs_directory
+
+    root = _root()
+    if written and results is not None:
+        raise InvalidInput("expected --results or --written, found both")
+    kept = results or runs_directory(root)
+    latest = {} if written or (results is None and not kept.is_dir()) else read_latest(kept)
+    names = systems or tuple(system_names(root))
+    tables = [coverage_of(load_system(root, name), experiments_of(root, name), latest) for name in names]
+    _show_coverage(tables, form)
+    return 0
+
+
+def _show_coverage(tables: Any, form: str) -> None:
+    from rich.console import Console
+
+    from tocsin.coverage.words import WIDTH, as_json, markdown, show
+
+    if form != "text":
+        click.echo(markdown(tables) if form == "markdown" else as_json(tables))
+        return
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=WIDTH)
+    for index, table in enumerate(tables):
+        console.print("\n" if index else "", end="")
+        show(table, console)
 
 
 @main.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,7 +66,9 @@ class Planner:
             check_placeholders(system)
             _check_alerts(self._root, system)
             contract = OpenApiDocument.load(self._root / system.contract) if system.contract else None
-            self._systems[name] = _Described(system, tuple(canary_names(self._root, system)), contract)
+            canaries = tuple(canary_names(self._root, system))
+            _check_promises(self._root, system, canaries)
+            self._systems[name] = _Described(system, canaries, contract)
         return self._systems[name]
 
 
@@ -81,6 +83,17 @@ def _check_alerts(root: Path, system: System) -> None:
                 f"{near_match(alarm.prometheus.alert, rules)}",
                 file=root / "systems" / f"{system.system}.yaml",
             )
+
+
+def _check_promises(root: Path, system: System, canaries: Sequence[str]) -> None:
+    """Every canary that a promise names is in the file of canaries."""
+    for name, promise in system.promises.items():
+        for canary in promise.canaries:
+            if canary not in canaries:
+                raise InvalidInput(
+                    f"promises.{name}: expected a known canary, found '{canary}'. {near_match(canary, canaries)}",
+                    file=root / "systems" / f"{system.system}.yaml",
+                )
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,9 @@ def _check_names(loaded: LoadedExperiment, described: _Described, at: Location) 
         canary = getattr(entry, "canary", None)
         if canary is not None and canary not in described.canaries:
             _unknown(document, "canary", canary, described.canaries, (*at, "expect", "must", index))
+    for index, promise in enumerate(loaded.experiment.extension.covers):
+        if promise not in system.promises:
+            _unknown(document, "promise", promise, system.promises, (*at, "covers", index))
     for index, rule in enumerate(expect.conserved):
         if rule not in system.conservation:
             _unknown(document, "conservation rule", rule, system.conservation, (*at, "expect", "conserved", index))

@@ -155,6 +155,9 @@ class Extension(Model):
     stop_conditions: tuple[str, ...] = Field(
         default=(), description="alarms of the system file that end the drill when they ring: worse than what it tests"
     )
+    covers: tuple[str, ...] = Field(
+        default=(), description="promises of the system file that this drill exercises: it passes only if they hold"
+    )
     expect: Expect
 
     @property

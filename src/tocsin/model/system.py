@@ -111,6 +111,7 @@ class CloudWatchAlarm(Model):
     title: str
     runbook: str | None = Field(default=None, description="where the runbook promises it")
     note: str | None = Field(default=None, description="what was chosen or corrected, and why")
+    untested: str | None = Field(default=None, description="why no experiment makes it ring")
     cloudwatch: MetricAlarm | CompositeAlarm
 
 
@@ -127,6 +128,7 @@ class PrometheusAlarm(Model):
     title: str
     runbook: str | None = Field(default=None, description="where the runbook promises it")
     note: str | None = Field(default=None, description="what was chosen or corrected, and why")
+    untested: str | None = Field(default=None, description="why no experiment makes it ring")
     prometheus: PrometheusAlert
 
 
@@ -244,6 +246,31 @@ class Conservation(Model):
     processed: LogCount
 
 
+AskedInEveryDrill = Literal["baseline:errors", "baseline:latency", "contract:baseline"]
+"""Judgements that are not about the fault: any drill of the system answers them."""
+
+
+class Promise(Model):
+    """What a runbook says beyond its alarms, and how it is shown to be true; experiments add themselves by `covers`."""
+
+    title: str
+    kind: Literal["procedure", "check", "figure"]
+    runbook: str = Field(description="where the runbook says it")
+    note: str | None = Field(default=None, description="what was chosen or corrected, and why")
+    canaries: tuple[str, ...] = Field(default=(), description="canaries that walk it")
+    judgements: tuple[AskedInEveryDrill, ...] = Field(default=(), description="answered by every drill of the system")
+    untested: str | None = Field(default=None, description="why nothing shows it")
+    wrong: str | None = Field(default=None, description="why it is wrong as written, and what is right")
+
+    @model_validator(mode="after")
+    def _is_not_both_shown_and_untested(self) -> Promise:
+        if self.untested is not None and (self.wrong is not None or self.canaries or self.judgements):
+            raise ValueError(
+                "expected either `untested` or what shows it (`canaries`, `judgements`, `wrong`), not both"
+            )
+        return self
+
+
 class Objectives(Model):
     """What healthy means for callers; used for baseline and recovery."""
 
@@ -281,6 +308,7 @@ class System(Model):
     prometheus: PrometheusServer | None = Field(default=None, description="its Prometheus, for alarms of that kind")
     alarms: dict[str, Alarm] = Field(default_factory=dict)
     conservation: dict[str, Conservation] = Field(default_factory=dict)
+    promises: dict[str, Promise] = Field(default_factory=dict, description="what the runbook says beyond its alarms")
 
     @model_validator(mode="after")
     def _has_a_server_for_its_alerts(self) -> System:
