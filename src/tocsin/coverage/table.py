@@ -67,6 +67,7 @@ class Row(Model):
     runbook: str | None
     state: State
     why: str | None = Field(default=None, description="why it is untested, wrong or blind")
+    note: str | None = Field(default=None, description="what the system file chose or corrected")
     witnesses: tuple[Witness, ...]
 
     @property
@@ -194,6 +195,7 @@ def _alarm_row(name: str, alarm: Alarm, experiments: Sequence[Experiment], drill
         runbook=alarm.runbook,
         state=_state(witnesses, alarm.untested, wrong),
         why=alarm.untested or wrong,
+        note=alarm.note,
         witnesses=tuple(witnesses),
     )
 
@@ -212,6 +214,7 @@ def _promise_row(name: str, promise: Promise, experiments: Sequence[Experiment],
         runbook=promise.runbook,
         state=_state(witnesses, promise.untested, promise.wrong),
         why=promise.untested or promise.wrong,
+        note=promise.note,
         witnesses=tuple(witnesses),
     )
 

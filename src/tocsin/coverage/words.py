@@ -87,12 +87,13 @@ def _table(rows: Sequence[Row], *, drilled: bool) -> Iterator[str]:
     yield f"|{'---|' * len(heads)}"
     for row in rows:
         cells = [row.state.value, f"{_line(row.title)} (`{row.id}`)", _line(row.runbook or "not in it"), _how(row)]
-        cells += [_line(_last(row.last))] if drilled else []
+        cells += [_last(row)] if drilled else []
         yield f"| {' | '.join(cells)} |"
 
 
 def _how(row: Row) -> str:
-    return "; ".join(part for part in (_line(row.why or ""), _witnesses(row, code="`")) if part)
+    told = (_line(row.why or ""), _witnesses(row, code="`"), _line(row.note or ""))
+    return "<br>".join(part for part in told if part)
 
 
 def _witnesses(row: Row, code: str = "") -> str:
@@ -102,16 +103,20 @@ def _witnesses(row: Row, code: str = "") -> str:
     return "; ".join(f"{_ROLES[role]} {', '.join(names)}".strip() for role, names in by_role.items() if names)
 
 
-def _last(seen: Seen | None) -> str:
-    if seen is None:
-        return State.NOT_DRILLED.value
+def _last(row: Row) -> str:
+    if row.last is not None:
+        return _told(row.last)
+    return State.NOT_DRILLED.value if row.witnesses else ""
+
+
+def _told(seen: Seen) -> str:
     at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seen.at))
     rang = "" if seen.rang_s is None else f", rang after {format_duration(round(seen.rang_s))}"
     return f"{seen.outcome.value}: {seen.experiment} on {seen.target}, {at}{rang}"
 
 
 def _gap_seen(seen: Seen | None) -> str:
-    return "" if seen is None else f" ({_last(seen)})"
+    return "" if seen is None else f" ({_told(seen)})"
 
 
 def _line(text: str) -> str:
@@ -122,11 +127,12 @@ def _line(text: str) -> str:
 def show(coverage: Coverage, console: Console) -> None:
     """Print one system as a table, with its summary as the last line."""
     console.print(Text(f"{coverage.title}: {coverage.runbook or coverage.system}", style="bold"))
+    widest = max((len(row.id) for row in coverage.rows), default=0)
     for kind, heading in _HEADINGS.items():
         rows = [row for row in coverage.rows if row.kind == kind]
         if rows:
             console.print()
-            console.print(_grid(heading, rows, drilled=coverage.drilled))
+            console.print(_grid(heading, rows, widest, drilled=coverage.drilled))
     if coverage.gaps:
         console.print()
         console.print(Text("Nobody is told", style="bold"))
@@ -136,16 +142,16 @@ def show(coverage: Coverage, console: Console) -> None:
     console.print(Text(summary(coverage), style="bold"))
 
 
-def _grid(heading: str, rows: Sequence[Row], *, drilled: bool) -> Table:
-    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+def _grid(heading: str, rows: Sequence[Row], widest: int, *, drilled: bool) -> Table:
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", expand=True)
     grid.add_column("", width=max(len(state.value) for state in State))
-    grid.add_column(heading, min_width=24, ratio=2)
-    grid.add_column("shown by", ratio=3)
+    grid.add_column(heading, width=widest, overflow="fold")
+    grid.add_column("shown by", ratio=3, overflow="fold")
     if drilled:
-        grid.add_column("last drill", ratio=2)
+        grid.add_column("last drill", ratio=2, overflow="fold")
     for row in rows:
         how = "; ".join(part for part in (row.why, _witnesses(row)) if part)
         cells = [Text(row.state.value, style=_STYLE[row.state]), Text(row.id), Text(" ".join(how.split()))]
-        cells += [Text(_last(row.last), style="dim")] if drilled else []
+        cells += [Text(_last(row), style="dim")] if drilled else []
         grid.add_row(*cells)
     return grid
