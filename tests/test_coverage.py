@@ -16,11 +16,10 @@ from tocsin.coverage.results import latest, read_latest
 from tocsin.coverage.table import Coverage, Row, State, complaints, coverage_of, experiments_of
 from tocsin.coverage.words import as_json, markdown, summary
 from tocsin.errors import InvalidInput
-from tocsin.loader import load_system, system_names
+from tocsin.loader import load_system
 from tocsin.model.verdict import Detection, Judgement, Outcome, Reason, Verdict
 from tocsin.validation import Planner
 
-ROOT = Path(__file__).parents[1]
 HOUR = 3600.0
 
 
@@ -354,12 +353,3 @@ def test_for_programs_and_for_markdown(shop: Path) -> None:
     )
     assert "1970-01-01 01:00 UTC, rang after 2m10s |" in text
     assert "- `vanished`: nobody counts what is not there" in text
-
-
-# ------------------------------------------------------------------------------------------------ this repository
-
-
-def test_the_document_is_what_the_command_prints() -> None:
-    tables = [coverage_of(load_system(ROOT, name), experiments_of(ROOT, name), {}) for name in system_names(ROOT)]
-    again = "make it again: tocsin coverage --written --format markdown > docs/COVERAGE.md"
-    assert (ROOT / "docs/COVERAGE.md").read_text(encoding="utf-8") == markdown(tables) + "\n", again

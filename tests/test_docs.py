@@ -19,6 +19,9 @@ from pydantic.fields import FieldInfo
 
 from tocsin import errors
 from tocsin.cli import main
+from tocsin.coverage.table import coverage_of, experiments_of
+from tocsin.coverage.words import markdown
+from tocsin.loader import load_system, system_names
 from tocsin.model import experiment, rules, system
 from tocsin.model.base import Model
 from tocsin.model.duration import parse_duration, parse_share
@@ -111,6 +114,12 @@ def test_the_readme_shows_every_command() -> None:
     shown = {command.name for command, _ in commands(README)}
     assert set(main.commands) - {"sandbox"} <= shown
     assert shown >= {"up"}
+
+
+def test_the_table_of_coverage_is_what_the_command_prints() -> None:
+    tables = [coverage_of(load_system(ROOT, name), experiments_of(ROOT, name), {}) for name in system_names(ROOT)]
+    renew = "renew it: tocsin coverage --written --format markdown > docs/COVERAGE.md"
+    assert (ROOT / "docs/COVERAGE.md").read_text(encoding="utf-8") == markdown(tables) + "\n", renew
 
 
 def test_make_targets_exist() -> None:
