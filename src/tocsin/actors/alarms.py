@@ -11,7 +11,7 @@ from typing import Any
 from dateutil.parser import isoparse
 
 from tocsin.actors.alarm_evidence import read_datapoints, read_path
-from tocsin.actors.base import ThreadActor
+from tocsin.actors.base import PollingActor
 from tocsin.alarms.cloudwatch import breaches
 from tocsin.alarms.deploy import DESCRIBE_GRANT, definition_drift, describe_alarms
 from tocsin.context import RunContext
@@ -20,12 +20,6 @@ from tocsin.iam import Arns, Grant
 from tocsin.model.events import AlarmChanged, AlarmNotified, AlarmSeen, AlarmsPolled
 from tocsin.model.system import AlarmState, CloudWatchAlarm, CompositeAlarm, MetricAlarm, MetricRef, System
 from tocsin.target import aws_errors
-
-_POLL_PRODUCTION_S = 15.0
-_POLL_WALL_S = 0.25
-"""No faster than this, so that watching a fast clock does not disturb what it watches."""
-_PATIENCE_PRODUCTION_S = 180.0
-"""How long CloudWatch may fail to answer before the watcher gives up: its silence must not look like the alarms'."""
 
 
 def grants(system: System, arns: Arns) -> Iterator[Grant]:
@@ -40,7 +34,7 @@ def grants(system: System, arns: Arns) -> Iterator[Grant]:
         )
 
 
-class AlarmWatcher(ThreadActor):
+class AlarmWatcher(PollingActor):
     """Polls DescribeAlarms; reads an alarm's history whenever its state has been updated.
 
     The time of a transition is the time of its StateUpdate in the alarm's history, never the time of the poll, and
@@ -49,15 +43,13 @@ class AlarmWatcher(ThreadActor):
     """
 
     def __init__(self, ctx: RunContext) -> None:
-        super().__init__("alarms", ctx.history)
-        self._ctx = ctx
+        super().__init__("alarms", ctx)
         self._cloudwatch = ctx.target.client("cloudwatch")
         self._names = {alarm.cloudwatch.alarm_name: name for name, alarm in ctx.system.cloudwatch_alarms.items()}
         self._since = ctx.now()
         self._updated: dict[str, datetime] = {}
         self._told: set[tuple[str, float]] = set()
         self._pager = Pager(ctx, self._names) if ctx.system.notifications else None
-        self._interval = max(ctx.wall(_POLL_PRODUCTION_S), _POLL_WALL_S)
 
     def look(self) -> None:
         """Read and record every alarm once, before the watching starts.
@@ -74,25 +66,18 @@ class AlarmWatcher(ThreadActor):
         if self._pager is not None:
             self._pager.drain()
 
-    def run(self) -> None:
-        """Poll until stopped; give up, and say so, when CloudWatch stays silent."""
-        failing_since: float | None = None
-        while not self._stopping.wait(self._interval):
-            try:
-                self._poll()
-                failing_since = None
-            except TargetError:
-                failing_since = failing_since or self._ctx.now()
-                if self._ctx.now() - failing_since > max(self._ctx.wall(_PATIENCE_PRODUCTION_S), 5.0):
-                    raise
-
-    def stop(self) -> None:
-        """Look a last time for transitions and notifications that came after the last poll, then end."""
-        if not self._stopping.is_set() and self._thread.ident is not None:
-            super().stop()
-            with contextlib.suppress(TargetError):
-                self._poll()
-        super().stop()
+    def poll(self) -> None:
+        """Record the transitions and the notifications since the last poll, and the state of every alarm."""
+        described = describe_alarms(self._ctx.system.cloudwatch_alarms.values(), self._ctx.target)
+        states: dict[str, AlarmState] = {}
+        for alarm_name, alarm in described.items():
+            states[self._names[alarm_name]] = alarm["StateValue"]
+            if alarm["StateUpdatedTimestamp"] != self._updated.get(alarm_name):
+                self._updated[alarm_name] = alarm["StateUpdatedTimestamp"]
+                self._read_history(alarm_name)
+        if self._pager is not None:
+            self._pager.read()
+        self._history.record(AlarmsPolled(at=self._ctx.now(), polls=1, states=states))
 
     def record_paths(self) -> None:
         """Record whom the alarms that must ring would tell, as it is now."""
@@ -128,18 +113,6 @@ class AlarmWatcher(ThreadActor):
                 if alarm_name in described:
                     has_data = self._has_data(self._ctx.system.cloudwatch_alarms[name])
                     self._history.record(self._seen(name, described[alarm_name], has_data=has_data))
-
-    def _poll(self) -> None:
-        described = describe_alarms(self._ctx.system.cloudwatch_alarms.values(), self._ctx.target)
-        states: dict[str, AlarmState] = {}
-        for alarm_name, alarm in described.items():
-            states[self._names[alarm_name]] = alarm["StateValue"]
-            if alarm["StateUpdatedTimestamp"] != self._updated.get(alarm_name):
-                self._updated[alarm_name] = alarm["StateUpdatedTimestamp"]
-                self._read_history(alarm_name)
-        if self._pager is not None:
-            self._pager.read()
-        self._history.record(AlarmsPolled(at=self._ctx.now(), polls=1, states=states))
 
     def _read_history(self, alarm_name: str) -> None:
         with aws_errors(f"reading the history of {alarm_name}"):

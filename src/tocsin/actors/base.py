@@ -13,11 +13,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
+from tocsin.context import RunContext
+from tocsin.errors import TargetError
 from tocsin.history import Recorder
 from tocsin.model.events import ActorDied
 
 STOP_WITHIN_S = 2.0
 """Longest wall time that `stop` of any actor may take."""
+
+_POLL_PRODUCTION_S = 15.0
+_POLL_WALL_S = 0.25
+"""No faster than this, so that watching a fast clock does not disturb what it watches."""
+_PATIENCE_PRODUCTION_S = 180.0
+_PATIENCE_WALL_S = 5.0
+"""How long the target may fail to answer before a watcher gives up: its silence must not look like the alarms'."""
 
 
 class Actor(Protocol):
@@ -67,6 +76,44 @@ class ThreadActor(ABC):
     def died(self, detail: str) -> None:
         """Record that nothing more will be seen by this actor."""
         self._history.record(ActorDied(at=time.time(), actor=self.name, detail=detail))
+
+
+class PollingActor(ThreadActor):
+    """An actor that polls the target every 15 s of production time, and a last time when it is stopped."""
+
+    def __init__(self, name: str, ctx: RunContext) -> None:
+        super().__init__(name, ctx.history)
+        self._ctx = ctx
+        self._interval = max(ctx.wall(_POLL_PRODUCTION_S), _POLL_WALL_S)
+        self._patience = max(ctx.wall(_PATIENCE_PRODUCTION_S), _PATIENCE_WALL_S)
+
+    @abstractmethod
+    def poll(self) -> None:
+        """Look, and record what is new.
+
+        Raises:
+            TargetError: the target did not answer.
+        """
+
+    def run(self) -> None:
+        """Poll until stopped; give up, and say so, when the target stays silent."""
+        failing_since: float | None = None
+        while not self._stopping.wait(self._interval):
+            try:
+                self.poll()
+                failing_since = None
+            except TargetError:
+                failing_since = failing_since or self._ctx.now()
+                if self._ctx.now() - failing_since > self._patience:
+                    raise
+
+    def stop(self) -> None:
+        """End, and look a last time for what came after the last poll."""
+        if not self._stopping.is_set() and self._thread.ident is not None:
+            super().stop()
+            with contextlib.suppress(TargetError):
+                self.poll()
+        super().stop()
 
 
 class Child:

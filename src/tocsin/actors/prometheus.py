@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 
-from tocsin.actors.base import ThreadActor
+from tocsin.actors.base import PollingActor
 from tocsin.alarms.prometheus import PrometheusApi, rule_drift, rules_of
 from tocsin.context import RunContext
-from tocsin.errors import TargetError
 from tocsin.model.events import AlarmChanged, AlarmSeen, AlarmsPolled
 from tocsin.model.system import AlarmState, PrometheusAlarm
 
-_POLL_PRODUCTION_S = 15.0
-_POLL_WALL_S = 0.25
-_PATIENCE_PRODUCTION_S = 180.0
-"""As long as for CloudWatch: a server's silence must not look like its alerts'."""
 _LOOK_BACK_S = 300.0
 """Production seconds in which the evaluation that made an alert fire is looked for, once it is seen firing."""
 
 
-class PrometheusWatcher(ThreadActor):
+class PrometheusWatcher(PollingActor):
     """Polls `/api/v1/alerts`; asks for the samples of `ALERTS` when a state has changed.
 
     An alert that fires and clears between two polls of 15 s is not seen: no rule evaluates faster by default.
@@ -28,14 +22,12 @@ class PrometheusWatcher(ThreadActor):
     """
 
     def __init__(self, ctx: RunContext) -> None:
-        super().__init__("prometheus", ctx.history)
+        super().__init__("prometheus", ctx)
         assert ctx.system.prometheus is not None
-        self._ctx = ctx
         self._api = PrometheusApi(ctx.system.prometheus.url)
         self._alarms = ctx.system.prometheus_alarms
         self._states: dict[str, AlarmState] = {}
         self._since = ctx.now()
-        self._interval = max(ctx.wall(_POLL_PRODUCTION_S), _POLL_WALL_S)
 
     def look(self) -> None:
         """Read and record every alert once, before the watching starts.
@@ -50,27 +42,8 @@ class PrometheusWatcher(ThreadActor):
             drift = rule_drift(documented[alert], found[alert])
             self._history.record(AlarmSeen(at=self._ctx.now(), alarm=name, state=state, definition_drift=drift))
 
-    def run(self) -> None:
-        """Poll until stopped; give up, and say so, when the server stays silent."""
-        failing_since: float | None = None
-        while not self._stopping.wait(self._interval):
-            try:
-                self._poll()
-                failing_since = None
-            except TargetError:
-                failing_since = failing_since or self._ctx.now()
-                if self._ctx.now() - failing_since > max(self._ctx.wall(_PATIENCE_PRODUCTION_S), 5.0):
-                    raise
-
-    def stop(self) -> None:
-        """Look a last time, then end."""
-        if not self._stopping.is_set() and self._thread.ident is not None:
-            super().stop()
-            with contextlib.suppress(TargetError):
-                self._poll()
-        super().stop()
-
-    def _poll(self) -> None:
+    def poll(self) -> None:
+        """Record the transitions since the last poll, and the state of every alert."""
         states = self._api.states(self._alarms)
         for name, after in states.items():
             before = self._states.get(name, after)
