@@ -139,12 +139,12 @@ def test_a_table_policy_written_in_the_same_instant_is_not_overwritten(bench: Be
     theirs = TablePolicy(bench)
     fault = DynamodbTableDeny.model_validate(ARGUMENTS["dynamodb_table_deny"])
     aws = Aws(bench.target, "e1", expires_at=1.0)
-    policy, revision = fault._policy(aws)
+    policy, revision = fault._read(aws)
     assert policy is None
     theirs.write({"Version": "2012-10-17", "Statement": [theirs.allow]})
     try:
         with pytest.raises(Unavailable, match="found it changed by somebody else"):
-            fault._replace(aws, {"Version": "2012-10-17", "Statement": []}, revision)
+            fault._write(aws, {"Version": "2012-10-17", "Statement": []}, revision)
         assert theirs.read()["Statement"] == [theirs.allow]
     finally:
         theirs.delete()

@@ -6,16 +6,19 @@ remove it. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_e
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from botocore.exceptions import ClientError
+from pydantic import field_validator
 
 from tocsin.errors import TargetError
-from tocsin.faults.base import Aws, State
+from tocsin.faults.base import Aws, Fault, State
 
 Document = dict[str, Any]
 """A policy or a statement as AWS gives it: other people's parts of it are kept, whatever they say."""
@@ -35,6 +38,62 @@ class DenyState(State):
 
 ABSENT = DenyState(statement="absent")
 OURS = DenyState(statement="ours")
+
+
+class DenyFault(Fault[DenyState]):
+    """Denies its `actions` by a statement of its own, which ends by itself."""
+
+    state: ClassVar[type[State]] = DenyState
+    effect_within_s: ClassVar[float] = 60.0
+    expires: ClassVar[bool] = True
+    denies: ClassVar[str | None]
+    """Service whose actions it can deny; None: every service's."""
+    way_back: ClassVar[tuple[str, ...]]
+    """IAM actions that the undo needs: never denied."""
+
+    @field_validator("actions", check_fields=False)
+    @classmethod
+    def _way_back_open(cls, actions: tuple[str, ...]) -> tuple[str, ...]:
+        return checked_actions(actions, cls.way_back, cls.denies)
+
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        return (self._arn(aws),)
+
+    def broken(self, prior: DenyState) -> DenyState:
+        return OURS
+
+    @abstractmethod
+    def _arn(self, aws: Aws) -> str:
+        """ARN of the resource whose policy is changed."""
+
+    @abstractmethod
+    def _statement(self, aws: Aws) -> Document:
+        """Our statement."""
+
+
+class ResourcePolicyDeny(DenyFault):
+    """Denies by one statement more in the policy of a resource. The others stay, also those added meanwhile."""
+
+    def observe(self, aws: Aws, prior: DenyState | None) -> DenyState:
+        policy, _ = self._read(aws)
+        return ABSENT if prior is None else state_of(policy, self._statement(aws))
+
+    def inject(self, aws: Aws, prior: DenyState) -> None:
+        policy, revision = self._read(aws)
+        self._write(aws, with_ours(policy, self._statement(aws)), revision)
+
+    def undo(self, aws: Aws, prior: DenyState) -> None:
+        policy, revision = self._read(aws)
+        if policy is not None and state_of(policy, self._statement(aws)) != ABSENT:
+            self._write(aws, without_ours(policy, sid(aws)), revision)
+
+    @abstractmethod
+    def _read(self, aws: Aws) -> tuple[Document | None, str]:
+        """The policy, if there is one, and its revision; empty where the service knows none."""
+
+    @abstractmethod
+    def _write(self, aws: Aws, policy: Document | None, revision: str) -> None:
+        """Put the policy in place of that revision, or delete it when there is none."""
 
 
 def checked_actions(actions: tuple[str, ...], protected: Iterable[str], service: str | None) -> tuple[str, ...]:
@@ -105,6 +164,11 @@ def without_ours(policy: Document, own_sid: str) -> Document | None:
     """The policy without our statement; None when no statement is left, which no policy may be."""
     others = [statement for statement in _statements(policy) if statement.get("Sid") != own_sid]
     return {**policy, "Statement": others} if others else None
+
+
+def as_text(policy: Document) -> str:
+    """The policy as AWS takes it; without spaces, which count towards the size it may have."""
+    return json.dumps(policy, separators=(",", ":"), ensure_ascii=False)
 
 
 def none_if(code: str, read: Callable[[], T]) -> T | None:

@@ -5,33 +5,20 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from tocsin.errors import Unavailable
-from tocsin.faults.base import Aws, Fault, State
-from tocsin.faults.deny import (
-    ABSENT,
-    OURS,
-    PRINCIPAL,
-    DenyState,
-    Document,
-    checked_actions,
-    deny_statement,
-    none_if,
-    sid,
-    state_of,
-    with_ours,
-    without_ours,
-)
+from tocsin.faults.base import Aws
+from tocsin.faults.deny import PRINCIPAL, Document, ResourcePolicyDeny, as_text, deny_statement, none_if
 from tocsin.iam import Arns
 from tocsin.target import aws_errors
 
-_PROTECTED = ("dynamodb:GetResourcePolicy", "dynamodb:PutResourcePolicy", "dynamodb:DeleteResourcePolicy")
+_POLICY_ACTIONS = ("dynamodb:GetResourcePolicy", "dynamodb:PutResourcePolicy", "dynamodb:DeleteResourcePolicy")
 _NO_POLICY = "NO_POLICY"
 """The revision to expect where there must be no policy."""
 
 
-class DynamodbTableDeny(Fault[DenyState]):
+class DynamodbTableDeny(ResourcePolicyDeny):
     """Deny some actions on a table and its indexes, by one statement more in its resource policy.
 
     Each write names the revision it was made from: a policy that somebody else changed meanwhile is read again, never
@@ -40,60 +27,34 @@ class DynamodbTableDeny(Fault[DenyState]):
     """
 
     kind: ClassVar[str] = "dynamodb_table_deny"
-    state: ClassVar[type[State]] = DenyState
     summary: ClassVar[str] = "deny some actions on a table (ends by itself)"
     aws_service: ClassVar[str] = "dynamodb"
-    permissions: ClassVar[tuple[str, ...]] = _PROTECTED
-    effect_within_s: ClassVar[float] = 60.0
-    expires: ClassVar[bool] = True
+    permissions: ClassVar[tuple[str, ...]] = _POLICY_ACTIONS
+    denies: ClassVar[str | None] = "dynamodb"
+    way_back: ClassVar[tuple[str, ...]] = _POLICY_ACTIONS
 
     table: str = Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$", description="name of the table")
     actions: tuple[str, ...] = Field(min_length=1, description="what is denied: `dynamodb:PutItem`")
     principal: str = Field(default="*", pattern=PRINCIPAL, description="ARN of who is denied; default: everybody")
 
-    @field_validator("actions")
-    @classmethod
-    def _way_back_open(cls, actions: tuple[str, ...]) -> tuple[str, ...]:
-        return checked_actions(actions, _PROTECTED, service="dynamodb")
-
     @property
     def resource(self) -> str:
         return f"table {self.table}"
 
-    def arns(self, aws: Aws) -> tuple[str, ...]:
-        return (self._arn(aws),)
-
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
         return (arns("dynamodb", f"table/{self.table}"),)
-
-    def observe(self, aws: Aws, prior: DenyState | None) -> DenyState:
-        policy, _ = self._policy(aws)
-        return ABSENT if prior is None else state_of(policy, self._statement(aws))
-
-    def broken(self, prior: DenyState) -> DenyState:
-        return OURS
-
-    def inject(self, aws: Aws, prior: DenyState) -> None:
-        policy, revision = self._policy(aws)
-        self._replace(aws, with_ours(policy, self._statement(aws)), revision)
-
-    def undo(self, aws: Aws, prior: DenyState) -> None:
-        policy, revision = self._policy(aws)
-        if policy is not None and state_of(policy, self._statement(aws)) != ABSENT:
-            self._replace(aws, without_ours(policy, sid(aws)), revision)
 
     def _statement(self, aws: Aws) -> Document:
         arn = self._arn(aws)
         return deny_statement(aws, self.actions, (arn, f"{arn}/index/*"), self.principal)
 
-    def _policy(self, aws: Aws) -> tuple[Document | None, str]:
-        """The policy and its revision."""
+    def _read(self, aws: Aws) -> tuple[Document | None, str]:
         client = aws.client("dynamodb")
         with aws_errors(f"reading the policy of {self.resource}"):
             answer = none_if("PolicyNotFoundException", lambda: client.get_resource_policy(ResourceArn=self._arn(aws)))
         return (None, _NO_POLICY) if answer is None else (json.loads(answer["Policy"]), str(answer["RevisionId"]))
 
-    def _replace(self, aws: Aws, policy: Document | None, revision: str) -> None:
+    def _write(self, aws: Aws, policy: Document | None, revision: str) -> None:
         """Put the policy, or delete it when there is none, if it is still at that revision.
 
         Raises:
@@ -105,8 +66,7 @@ class DynamodbTableDeny(Fault[DenyState]):
         def write() -> object:
             if policy is None:
                 return client.delete_resource_policy(**place)
-            text = json.dumps(policy, separators=(",", ":"), ensure_ascii=False)
-            return client.put_resource_policy(**place, Policy=text)
+            return client.put_resource_policy(**place, Policy=as_text(policy))
 
         with aws_errors(f"changing the policy of {self.resource}"):
             # This error is DynamoDB's answer to a revision that is not the present one.

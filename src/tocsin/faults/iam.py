@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from typing import ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from tocsin.faults.base import Aws, Fault, State
-from tocsin.faults.deny import ABSENT, OURS, DenyState, Document, checked_actions, deny_statement, none_if, state_of
+from tocsin.faults.base import Aws
+from tocsin.faults.deny import (
+    ABSENT,
+    DenyFault,
+    DenyState,
+    Document,
+    as_text,
+    deny_statement,
+    none_if,
+    state_of,
+    with_ours,
+)
 from tocsin.iam import Arns
 from tocsin.target import aws_errors
 
-_PROTECTED = ("iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy")
+_POLICY_ACTIONS = ("iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy")
 
 
-class IamRoleDeny(Fault[DenyState]):
+class IamRoleDeny(DenyFault):
     """Deny a role some actions: the outage of whatever it calls, for all who share the role.
 
     The statement is an inline policy of its own, and its condition ends it by itself. IAM is eventually consistent:
@@ -24,33 +33,19 @@ class IamRoleDeny(Fault[DenyState]):
     """
 
     kind: ClassVar[str] = "iam_role_deny"
-    state: ClassVar[type[State]] = DenyState
     summary: ClassVar[str] = "deny a role some actions (ends by itself)"
     aws_service: ClassVar[str] = "iam"
-    permissions: ClassVar[tuple[str, ...]] = (
-        "iam:GetRole",
-        "iam:GetRolePolicy",
-        "iam:PutRolePolicy",
-        "iam:DeleteRolePolicy",
-    )
-    effect_within_s: ClassVar[float] = 60.0
-    expires: ClassVar[bool] = True
+    permissions: ClassVar[tuple[str, ...]] = ("iam:GetRole", *_POLICY_ACTIONS)
+    denies: ClassVar[str | None] = None
+    way_back: ClassVar[tuple[str, ...]] = _POLICY_ACTIONS
 
     role: str = Field(pattern=r"^[\w+=,.@-]{1,64}$", description="name of the role, without its path")
     actions: tuple[str, ...] = Field(min_length=1, description="what is denied: `dynamodb:GetItem`, `sqs:*`")
     resources: tuple[str, ...] = Field(default=("*",), min_length=1, description="ARNs to which it is denied")
 
-    @field_validator("actions")
-    @classmethod
-    def _way_back_open(cls, actions: tuple[str, ...]) -> tuple[str, ...]:
-        return checked_actions(actions, _PROTECTED, service=None)
-
     @property
     def resource(self) -> str:
         return f"role {self.role}"
-
-    def arns(self, aws: Aws) -> tuple[str, ...]:
-        return (self._arn(aws),)
 
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
         # Only the account knows the role's path.
@@ -63,15 +58,10 @@ class IamRoleDeny(Fault[DenyState]):
             return ABSENT
         return state_of(self._policy(aws), self._statement(aws))
 
-    def broken(self, prior: DenyState) -> DenyState:
-        return OURS
-
     def inject(self, aws: Aws, prior: DenyState) -> None:
-        document = {"Version": "2012-10-17", "Statement": [self._statement(aws)]}
+        text = as_text(with_ours(None, self._statement(aws)))
         with aws_errors(f"denying {self.resource} some actions"):
-            aws.client("iam").put_role_policy(
-                RoleName=self.role, PolicyName=_name(aws), PolicyDocument=json.dumps(document)
-            )
+            aws.client("iam").put_role_policy(RoleName=self.role, PolicyName=_name(aws), PolicyDocument=text)
 
     def undo(self, aws: Aws, prior: DenyState) -> None:
         client = aws.client("iam")
