@@ -8,7 +8,6 @@ https://prometheus.io/docs/prometheus/latest/querying/api/
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import math
@@ -28,7 +27,7 @@ from tocsin.alarms.prometheus import RuleFile, load_rules, parse_duration
 from tocsin.errors import SandboxError
 from tocsin.sandbox.metrics import SystemTime
 from tocsin.sandbox.promtool import STALE, ActiveAlert, RuleEngine, Value, find_promtool
-from tocsin.sandbox.server import Message, Receive, Send, listen, serve_on
+from tocsin.sandbox.server import Message, Receive, Send, listen, serve_lifespan, serve_on
 
 INTERVAL_S = 15
 """Scrape and evaluation interval in system seconds: what the figures of most runbooks assume."""
@@ -229,10 +228,7 @@ class Prometheus:
 
     async def _app(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            with contextlib.suppress(asyncio.CancelledError):
-                while (message := await receive())["type"] != "lifespan.shutdown":
-                    await send({"type": f"{message['type']}.complete"})
-                await send({"type": "lifespan.shutdown.complete"})
+            await serve_lifespan(receive, send)
         elif scope["type"] == "http":
             status, document = self._answer(scope["path"], parse_qs(scope["query_string"].decode()))
             headers = [(b"content-type", b"application/json")]

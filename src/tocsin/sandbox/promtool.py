@@ -20,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from tocsin.alarms.exposition import Labels
+from tocsin.alarms.prometheus import parse_duration
 from tocsin.errors import SandboxError
 
 STALE = "stale"
@@ -32,8 +33,6 @@ _QUERY = "ALERTS"
 _RESULT = re.compile(r'^\s+expr: "(?P<expr>.*)", time: (?P<time>\S+),$')
 _SERIES = re.compile(r'\{((?:\w+="(?:[^"\\]|\\.)*"(?:, )?)*)\} (\S+)')
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_DURATION = re.compile(r"(\d+)(ms|[dhms])")
-_UNIT_S = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 _INSTALL = (
     "Install it (Debian, Ubuntu: `apt install prometheus`; macOS: `brew install prometheus`; else "
@@ -217,7 +216,7 @@ def _read(answer: subprocess.CompletedProcess[str], times: Sequence[int]) -> lis
     for line in text.splitlines():
         head = _RESULT.match(line)
         if head is not None and head["expr"] == _QUERY:
-            now = round(_seconds(head["time"]))
+            now = round(parse_duration(head["time"]))
         elif now is not None and line.strip().startswith("got:"):
             active[now] = [_alert(match[1]) for match in _SERIES.finditer(line)]
     understood = answer.returncode == 0 or active
@@ -235,7 +234,3 @@ def _alert(labels: str) -> ActiveAlert:
 
 def _unquoted(value: str) -> str:
     return value.replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\")
-
-
-def _seconds(duration: str) -> float:
-    return sum(int(number) * _UNIT_S[unit] for number, unit in _DURATION.findall(duration))
