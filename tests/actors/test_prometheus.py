@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 from tests.actors.conftest import Stage
@@ -96,7 +97,8 @@ def server(page: tuple[Page, str], tmp_path: Path, free_port: int) -> Iterator[s
         process = subprocess.Popen([*command, "--storage.tsdb.path=data"], cwd=home, stdout=log, stderr=log)
     try:
         until("the server", lambda: ready(url))
-        until("the first evaluation", lambda: PrometheusApi(url).rules() != {})
+        with PrometheusApi(url) as api:
+            until("the first evaluation", lambda: api.rules() != {})
         yield url
     finally:
         process.kill()
@@ -108,6 +110,17 @@ def ready(url: str) -> bool:
         return httpx.get(f"{url}/-/ready").is_success
     except httpx.HTTPError:
         return False
+
+
+def ask(url: str) -> None:
+    with PrometheusApi(url) as api:
+        api.alerts()
+
+
+def connections_to(url: str) -> int:
+    port = int(url.rpartition(":")[2])
+    found = psutil.Process().net_connections("tcp4")
+    return sum(1 for one in found if one.raddr and one.raddr.port == port and one.status == psutil.CONN_ESTABLISHED)
 
 
 def until(what: str, seen: Callable[[], bool]) -> None:
@@ -137,6 +150,7 @@ def test_an_alert_rings_and_clears_at_the_time_of_an_evaluation(
     ctx = context(stage, server, tmp_path)
     watcher = PrometheusWatcher(ctx)
     watcher.look()
+    assert connections_to(server) == 0
     watcher.start()
 
     def changes() -> list[AlarmChanged]:
@@ -147,7 +161,9 @@ def test_an_alert_rings_and_clears_at_the_time_of_an_evaluation(
     until("the alert", lambda: len(changes()) == 1)
     page[0].cpu = 40
     until("its end", lambda: len(changes()) == 2)
+    assert connections_to(server) == 1
     watcher.stop()
+    assert connections_to(server) == 0
     rang, cleared = changes()
     assert (rang.alarm, rang.before, rang.after, cleared.after) == ("hot", "OK", "ALARM", "OK")
     assert "severity=warning" in rang.reason
@@ -173,12 +189,12 @@ def test_states_and_drift_are_read_from_the_server(stage: Stage, server: str, tm
 
 def test_a_server_that_is_away_is_said_to_be_away(free_port: int) -> None:
     with pytest.raises(Unavailable, match=f"asking Prometheus at http://127.0.0.1:{free_port}/api/v1/alerts"):
-        PrometheusApi(f"http://127.0.0.1:{free_port}").alerts()
+        ask(f"http://127.0.0.1:{free_port}")
 
 
 def test_something_that_is_no_prometheus_is_said_to_be_none(page: tuple[Page, str]) -> None:
     with pytest.raises(TargetError, match="found an answer that is no JSON"):
-        PrometheusApi(f"http://{page[1]}").alerts()
+        ask(f"http://{page[1]}")
 
 
 def test_an_alert_with_other_labels_is_another_one() -> None:

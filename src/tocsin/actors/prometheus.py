@@ -24,7 +24,8 @@ class PrometheusWatcher(PollingActor):
     def __init__(self, ctx: RunContext) -> None:
         super().__init__("prometheus", ctx)
         assert ctx.system.prometheus is not None
-        self._api = PrometheusApi(ctx.system.prometheus.url)
+        self._url = ctx.system.prometheus.url
+        self._api = PrometheusApi(self._url)
         self._alarms = ctx.system.prometheus_alarms
         self._states: dict[str, AlarmState] = {}
         self._since = ctx.now()
@@ -35,8 +36,10 @@ class PrometheusWatcher(PollingActor):
         Raises:
             TargetError: Prometheus did not answer.
         """
-        documented, found = rules_of(self._ctx.root, self._ctx.system), self._api.rules()
-        self._states = self._api.states(self._alarms)
+        documented = rules_of(self._ctx.root, self._ctx.system)
+        # A drill that is refused now never starts what it would have to stop: this connection is not kept.
+        with PrometheusApi(self._url) as api:
+            found, self._states = api.rules(), api.states(self._alarms)
         for name, state in self._states.items():
             alert = self._alarms[name].prometheus.alert
             drift = rule_drift(documented[alert], found[alert])
@@ -51,6 +54,11 @@ class PrometheusWatcher(PollingActor):
                 self._record_change(name, self._alarms[name], before, after)
         self._states |= states
         self._history.record(AlarmsPolled(at=self._ctx.now(), polls=1, states=states))
+
+    def stop(self) -> None:
+        """End after a last look, and close the connection."""
+        super().stop()
+        self._api.close()
 
     def _record_change(self, name: str, alarm: PrometheusAlarm, before: AlarmState, after: AlarmState) -> None:
         at, breached_at, reason = self._ctx.now(), None, "no instance is firing any more"

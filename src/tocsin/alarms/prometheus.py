@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import yaml
@@ -138,14 +138,24 @@ class Firing:
 
 
 class PrometheusApi:
-    """The HTTP API of a Prometheus server, as far as alerts are concerned.
+    """The HTTP API of a Prometheus server, as far as alerts are concerned. Its connections are its own: close it.
 
-    Every method raises Unavailable when the server does not answer, and TargetError when it answers something else.
+    Every question raises Unavailable when the server does not answer, and TargetError when it answers something else.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         self._client = httpx.Client(timeout=_TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections; safe to call twice."""
+        self._client.close()
 
     def alerts(self) -> tuple[Firing, ...]:
         """Every instance that is pending or firing now."""

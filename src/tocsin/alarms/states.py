@@ -26,5 +26,6 @@ def read_states(system: System, names: Iterable[str], target: Target) -> dict[st
     }
     on_prometheus = {name: alarm for name, alarm in system.prometheus_alarms.items() if name in wanted}
     if on_prometheus and system.prometheus is not None:
-        found |= PrometheusApi(system.prometheus.url).states(on_prometheus)
+        with PrometheusApi(system.prometheus.url) as api:
+            found |= api.states(on_prometheus)
     return {name: found[name] for name in wanted if name in found}

@@ -203,7 +203,9 @@ def _drifts(deployed: Deployed) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield name, definition_drift(alarm, described[name])
     if system.prometheus is None:
         return
-    documented, running = rules_of(deployed.root, system), PrometheusApi(system.prometheus.url).rules()
+    documented = rules_of(deployed.root, system)
+    with PrometheusApi(system.prometheus.url) as api:
+        running = api.rules()
     for name, rule in system.prometheus_alarms.items():
         if rule.prometheus.alert in running:
             yield name, rule_drift(documented[rule.prometheus.alert], running[rule.prometheus.alert])

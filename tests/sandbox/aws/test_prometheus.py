@@ -25,7 +25,9 @@ def _engine() -> None:
 
 def test_it_evaluates_the_rules_it_is_given_and_is_shown_with_the_sandbox(shop: Shop) -> None:
     url = shop.account.start_prometheus(RULES, {"nothing": ["127.0.0.1:1"]})
-    found, documented = PrometheusApi(url).rules(), load_rules(RULES).alerts
+    documented = load_rules(RULES).alerts
+    with PrometheusApi(url) as api:
+        found = api.rules()
     assert {name: (rule.expr, rule.for_s) for name, rule in found.items()} == {
         name: (rule.expr, rule.for_s) for name, rule in documented.items()
     }
