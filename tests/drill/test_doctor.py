@@ -43,7 +43,7 @@ class Patient:
         return {name: result for name, result in self.ask().items() if result.level is not Level.OK}
 
     def restore_alarms(self) -> None:
-        put_alarms(self.deployed.resolved(), self.deployed.target)
+        put_alarms(self.deployed.resolved, self.deployed.target)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def patient(checkout: Checkout) -> Patient:
 def alarm(patient: Patient, **changes: Any) -> Iterator[None]:
     """The latency alarm of the account is not the documented one."""
     cloudwatch = patient.checkout.client("cloudwatch")
-    system = patient.deployed.resolved()
+    system = patient.deployed.resolved
     definition = system.alarms["api-latency"].cloudwatch.model_dump(by_alias=True, exclude_none=True)
     kept = {name: value for name, value in {**definition, **changes}.items() if value not in ((), [])}
     cloudwatch.put_metric_alarm(**kept)
@@ -89,7 +89,7 @@ def ringing(patient: Patient) -> Iterator[None]:
 def subscription(patient: Patient, attributes: dict[str, str] | None) -> Iterator[None]:
     """The pager's subscription is gone, or filters."""
     sns = patient.checkout.client("sns")
-    topic = next(iter(patient.deployed.resolved().alarms["api-5xx"].cloudwatch.alarm_actions))
+    topic = next(iter(patient.deployed.resolved.alarms["api-5xx"].cloudwatch.alarm_actions))
     before = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     (pager,) = [one for one in before if one["Endpoint"].endswith(f":{QUEUE}")]
     kept = sns.get_subscription_attributes(SubscriptionArn=pager["SubscriptionArn"])["Attributes"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tocsin.alarms.prometheus import PrometheusApi, rule_drift, rules_of
 from tocsin.alarms.states import read_states
 from tocsin.doctor.result import Result, gap, warn, well
 from tocsin.errors import Refused, TargetError
-from tocsin.guards.admission import check_freeze, check_window
+from tocsin.guards.admission import check_freeze, check_identity, check_window
 from tocsin.guards.kill_switch import KillSwitch
 from tocsin.guards.lock import holder_of
 from tocsin.ledger import Ledger
@@ -53,8 +54,9 @@ class Deployed:
     target: Target
     system: System
 
+    @cached_property
     def resolved(self) -> System:
-        """The system with ids and ARNs of this target.
+        """The system with ids and ARNs of this target, which are asked for once.
 
         Raises:
             TargetError: AWS did not answer, or something that the system file names does not exist.
@@ -67,7 +69,7 @@ class Deployed:
         Raises:
             TargetError: CloudWatch or Prometheus did not answer.
         """
-        return read_states(self.resolved(), self.system.alarms, self.target)
+        return read_states(self.resolved, self.system.alarms, self.target)
 
 
 def identity(place: Place) -> Result:
@@ -75,13 +77,9 @@ def identity(place: Place) -> Result:
     target = place.target
     credentials = f"Check the credentials: profile '{target.profile}'." if target.profile else "Check the credentials."
     try:
-        with aws_errors("asking who we are"):
-            account = target.client("sts").get_caller_identity()["Account"]
-    except TargetError as error:
+        return well(check_identity(target))
+    except (Refused, TargetError) as error:
         return gap(str(error), credentials)
-    if account != target.account:
-        return gap(f"credentials of account {account}, expected {target.account}", credentials)
-    return well(f"account {account} in {target.region}")
 
 
 def clock(place: Place) -> Result:
@@ -164,7 +162,7 @@ def calendar(place: Place) -> Result:
 
 def names(deployed: Deployed) -> Result:
     """Everything that the system file names is there: APIs, user pools, topics."""
-    system = deployed.resolved()
+    system = deployed.resolved
     return well(resolve_base_url(system.endpoint, deployed.target))
 
 
@@ -197,7 +195,7 @@ def alarms_as_documented(deployed: Deployed) -> Result:
 
 
 def _drifts(deployed: Deployed) -> Iterator[tuple[str, tuple[str, ...]]]:
-    system, described = deployed.resolved(), _described(deployed)
+    system, described = deployed.resolved, _described(deployed)
     for name, alarm in system.cloudwatch_alarms.items():
         if name in described:
             yield name, definition_drift(alarm, described[name])
@@ -239,7 +237,7 @@ def notifications(deployed: Deployed) -> Result:
         arn = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     topics = {
         action
-        for alarm in deployed.resolved().cloudwatch_alarms.values()
+        for alarm in deployed.resolved.cloudwatch_alarms.values()
         for action in alarm.cloudwatch.alarm_actions
         if action.split(":")[2] == "sns"
     }
