@@ -32,6 +32,7 @@ from tocsin.loader import load_system
 from tocsin.model.events import Act, ActEnded, ActStarted, ContractRan, DrillEnded, DrillStarted, Event, LoadSecond
 from tocsin.model.system import MetricAlarm
 from tocsin.model.verdict import RunVerdict, Verdict
+from tocsin.project import commit_of
 from tocsin.resolve import resolve_base_url
 from tocsin.sandbox import control
 from tocsin.targets import load_target
@@ -92,16 +93,10 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 def _machine() -> str:
-    commit = subprocess.run(
-        ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         f"{cores} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
-        f"commit {commit or 'unknown'}"
+        f"commit {commit_of(CHECKOUT) or 'unknown'}"
     )
 
 

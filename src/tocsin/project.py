@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 _MARKS = ("tocsin.toml", "systems")
@@ -29,3 +30,18 @@ def ledger_path(root: Path, target: str) -> Path:
 def runs_directory(root: Path) -> Path:
     """Where runs are kept when no `--out` is given."""
     return work_directory(root) / "runs"
+
+
+def commit_of(root: Path) -> str | None:
+    """The commit of a checkout, marked when files differ from it; None outside git."""
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return described.stdout.strip() or None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import shlex
 import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +40,7 @@ from tocsin.loader import find_experiments
 from tocsin.model.events import ApiCalls, DrillEnded, DrillStarted, Event, GuardChecked, Stopped
 from tocsin.model.system import System
 from tocsin.model.verdict import RunVerdict, Verdict, merge
-from tocsin.project import ledger_path, runs_directory
+from tocsin.project import commit_of, ledger_path, runs_directory
 from tocsin.recovery import start_sandbox
 from tocsin.report import write_drill, write_run
 from tocsin.resolve import resolve_base_url, resolve_system
@@ -203,7 +202,7 @@ def _drill(
                 scale=target.scale,
                 seed=seed,
                 version=__version__,
-                commit=_commit(options.root),
+                commit=commit_of(options.root),
                 command=_command(experiment.path, options, seed),
             )
         )
@@ -307,21 +306,6 @@ def _stopped(history: History, error: TocsinError) -> None:
 def _command(path: str, options: RunOptions, seed: int) -> str:
     scale = [] if options.time_scale == RunOptions.time_scale else ["--time-scale", f"{options.time_scale:g}"]
     return shlex.join(["tocsin", "run", path, "--target", options.target, "--seed", str(seed), *scale])
-
-
-def _commit(root: Path) -> str | None:
-    """The commit of the checkout, marked when files differ from it; None outside git."""
-    try:
-        described = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return described.stdout.strip() or None
 
 
 def new_directory(options: RunOptions) -> Path:

@@ -14,6 +14,8 @@ from pathlib import Path
 from tests.planted.bench import SCALE
 from tests.planted.table import read_results, summary, table, write
 
+from tocsin.project import commit_of
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,21 +27,12 @@ def main() -> int:
         ended = subprocess.run([*command, "--junitxml", str(junit), str(ROOT / "tests" / "planted")], check=False)
         seconds = time.monotonic() - started
         results = read_results(junit)
-    made = f"{time.strftime('%Y-%m-%d')}, commit {_commit()}, clock {SCALE:g}x, {seconds:.0f} s on two cores"
+    commit = commit_of(ROOT) or "unknown"
+    made = f"{time.strftime('%Y-%m-%d')}, commit {commit}, clock {SCALE:g}x, {seconds:.0f} s on two cores"
     text = f"{table(results)}\n\n{summary(results)}\n\nMade by `make planted`: {made}."
     print(f"\n{text}")
     write(text)
     return ended.returncode
-
-
-def _commit() -> str:
-    described = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from tests.sweep.harness import ROOT, Shot, aims, shooting_range, sweep, table
 
 from tocsin.faults.registry import FAULTS
+from tocsin.project import commit_of
 
 
 def main() -> int:
@@ -52,17 +52,7 @@ def _report(shots: list[Shot], seed: int, seconds: float) -> None:
     dirty, missed = sum(bool(shot.residue) for shot in shots), sum(shot.missed for shot in shots)
     print(f"\n{table(shots)}\n")
     print(f"{len(shots)} kills, {dirty} left residue, {missed} missed their moment")
-    print(f"commit {_commit()}, seed {seed}, {seconds:.0f} s")
-
-
-def _commit() -> str:
-    described = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return described.stdout.strip() or "unknown"
+    print(f"commit {commit_of(ROOT) or 'unknown'}, seed {seed}, {seconds:.0f} s")
 
 
 if __name__ == "__main__":
