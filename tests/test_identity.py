@@ -6,8 +6,10 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -61,14 +63,18 @@ class Account:
         return 200, {"AuthenticationResult": {"AccessToken": f"h.{payload}.s", "ExpiresIn": 3600}}
 
 
-@pytest.fixture
-def account() -> Iterator[Account]:
-    account = Account()
+Answer = Callable[[str, Message, dict[str, Any]], tuple[int, dict[str, Any]]]
+"""Path, headers and JSON body of a POST -> status and JSON of the answer."""
+
+
+@contextmanager
+def served(answer: Answer) -> Iterator[str]:
+    """The URL of a server on loopback."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, document = account.answer(self.headers["X-Amz-Target"].rpartition(".")[2], body)
+            status, document = answer(self.path, self.headers, body)
             text = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/x-amz-json-1.1")
@@ -82,21 +88,29 @@ def account() -> Iterator[Account]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    account.url = f"http://127.0.0.1:{server.server_port}"
-    yield account
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def account() -> Iterator[Account]:
+    account = Account()
+    with served(lambda _, headers, body: account.answer(headers["X-Amz-Target"].rpartition(".")[2], body)) as url:
+        account.url = url
+        yield account
 
 
 def identities(account: Account, **identity: str) -> Identities:
     spec = {"secret": "s", "user_pool": "people", "client": "web"} | identity
-    system = System(
-        system="shop",
-        title="Shop",
-        endpoint=Endpoint(url="http://127.0.0.1"),
-        identities={"buyer": CognitoIdentity.model_validate(spec)},
-    )
+    return of_buyer(account, "http://127.0.0.1", CognitoIdentity.model_validate(spec))
+
+
+def of_buyer(account: Account, url: str, buyer: CognitoIdentity | LoginIdentity) -> Identities:
+    system = System(system="shop", title="Shop", endpoint=Endpoint(url=url), identities={"buyer": buyer})
     target = Target(name="test", region="us-east-1", endpoint_url=account.url, access_key_id="a", secret_access_key="b")
     return Identities(target, system)
 
@@ -195,40 +209,21 @@ class Login:
         self.asked: list[dict[str, Any]] = []
         self.url = ""
 
+    def answer(self, path: str, _: Message, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        self.asked.append({"path": path, **body})
+        return self.status, self.document
+
 
 @pytest.fixture
 def login() -> Iterator[Login]:
     login = Login()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            login.asked.append({"path": self.path, **json.loads(self.rfile.read(int(self.headers["Content-Length"])))})
-            self.send_response(login.status)
-            self.end_headers()
-            self.wfile.write(json.dumps(login.document).encode())
-
-        def log_message(self, *_: Any) -> None:
-            """Silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    login.url = f"http://127.0.0.1:{server.server_port}"
-    yield login
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(login.answer) as url:
+        login.url = url
+        yield login
 
 
 def own_login(account: Account, login: Login) -> Identities:
-    system = System(
-        system="shop",
-        title="Shop",
-        endpoint=Endpoint(url=login.url),
-        identities={"buyer": LoginIdentity(secret="s", login="/auth/login")},
-    )
-    target = Target(name="test", region="us-east-1", endpoint_url=account.url, access_key_id="a", secret_access_key="b")
-    return Identities(target, system)
+    return of_buyer(account, login.url, LoginIdentity(secret="s", login="/auth/login"))
 
 
 def test_a_user_signs_in_at_the_system_itself(account: Account, login: Login) -> None:

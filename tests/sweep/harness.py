@@ -282,6 +282,17 @@ def _kill(at: str) -> dict[str, Any]:
     return {at: "SIGKILL"} if at else {}
 
 
+BARE = {
+    "name": "tocsin",
+    "system": SYSTEM,
+    "load": None,
+    "baseline": "0s",
+    "fault_for": "1s",
+    "expect": {"gap": "nobody watches a bare drill", "recovery": {"within": "1m"}},
+}
+"""The `tocsin` block of an experiment in which nobody offers load and nobody watches."""
+
+
 def bare_experiment(kind: str) -> dict[str, Any]:
     """The fault, held for a moment, and its undo: nothing else."""
     provider = {"type": "python", "module": "tocsin.faults"}
@@ -292,16 +303,7 @@ def bare_experiment(kind: str) -> dict[str, Any]:
             {"type": "action", "name": "break", "provider": {**provider, "func": kind, "arguments": ARGUMENTS[kind]}}
         ],
         "rollbacks": [{"type": "action", "name": "undo", "provider": {**provider, "func": "undo"}}],
-        "extensions": [
-            {
-                "name": "tocsin",
-                "system": SYSTEM,
-                "load": None,
-                "baseline": "0s",
-                "fault_for": "1s",
-                "expect": {"gap": "nobody watches a bare drill", "recovery": {"within": "1m"}},
-            }
-        ],
+        "extensions": [BARE],
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.drill.fault_table import SERVICE
-from tests.sweep.harness import SYSTEM, Range
+from tests.sweep.harness import BARE, Range
 
 from tocsin.model.verdict import Outcome, RunVerdict
 
@@ -54,16 +54,7 @@ EXPERIMENT: dict[str, Any] = {
     "steady-state-hypothesis": {"title": "One task is wanted", "probes": [_wanted(1)]},
     "method": [_scale(2), _wanted(2)],
     "rollbacks": [_scale(1), _wanted(1)],
-    "extensions": [
-        {
-            "name": "tocsin",
-            "system": SYSTEM,
-            "load": None,
-            "baseline": "0s",
-            "fault_for": "1s",
-            "expect": {"gap": "nobody watches a bare drill", "recovery": {"within": "1m"}},
-        }
-    ],
+    "extensions": [BARE],
 }
 
 
