@@ -257,7 +257,7 @@ def wait_until(what: str, seen: Callable[[], bool]) -> None:
     while not seen():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {READY_WITHIN_S:.0f} s for {what}")
-        time.sleep(0.1)
+        time.sleep(0.1)  # what is waited for takes seconds
 
 
 def tags() -> list[dict[str, str]]:

@@ -218,7 +218,7 @@ def _import(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # importing runs somebody else's code
         raise InvalidInput(f"expected to import it: {type(error).__name__}: {error}", file=path) from error
     return module
 

@@ -236,7 +236,6 @@ class _Drill:
     def _stop_one(self, actor: Actor | ContractActor) -> None:
         try:
             actor.stop()
-        except Exception as error:
-            # What it would have told last is missing; the others are stopped all the same.
+        except Exception as error:  # what it would have told last is missing; the others are stopped all the same
             detail = f"{type(error).__name__}: {error}"
             self._ctx.history.record(ActorDied(at=self._ctx.now(), actor=actor.name, detail=detail))

@@ -76,6 +76,7 @@ def _know_the_account(target: Target) -> None:
         try:
             check_identity(target)
         except Unavailable:
+            # AWS throttles, or credentials that were renewed outside are not read yet.
             target.renew()
             time.sleep(pause / target.scale)
         else:

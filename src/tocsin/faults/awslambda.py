@@ -57,7 +57,7 @@ def _publish_own(aws: Aws, function: str) -> str:
             raise TargetError(
                 f"expected the version just published of {function} to be listed, found it is not; nothing is broken"
             )
-        time.sleep(0.2)
+        time.sleep(0.2)  # lists are eventually consistent; usually the first look is enough
     return version
 
 

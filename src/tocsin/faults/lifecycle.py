@@ -172,8 +172,9 @@ class FaultLifecycle:
                 self._tell(entry, FaultStage.UNDO_RETRIED, f"{error}; again in {pause:.2g} s")
                 # Credentials that were renewed outside are read again.
                 self.target.renew()
+                # Slept, not waited for the end of the drill: an undo is not cut short.
                 time.sleep(pause)
-            except Exception as error:
+            except Exception as error:  # whatever a fault or its record is wrong about: the others are still undone
                 return self._undo_failed(entry, str(error) or repr(error))
 
     def _pauses(self) -> Iterator[float]:

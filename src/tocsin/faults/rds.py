@@ -217,6 +217,7 @@ class RdsStop(_OnDbInstance):
         while (status := self._status(aws)) == "stopping":
             if time.monotonic() > deadline:
                 raise TargetError(f"expected {self.resource} to be stopped, so that it can be started; it is {status}")
+            # An instance that is stopping cannot be started yet, and an undo is not cut short.
             time.sleep(max(_POLL_WALL_S, 5.0 / aws.target.scale))
         if status == "stopped":
             with aws_errors(f"starting {self.resource}"):

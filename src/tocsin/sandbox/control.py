@@ -287,7 +287,7 @@ def _deploy(root: Path, account: Account, system: str, deploy_file: Path, progre
         deploy(account)
     except TocsinError:
         raise
-    except Exception as error:
+    except Exception as error:  # the deployment is somebody else's code
         raise SandboxError(f"{deploy_file}: the deployment failed: {type(error).__name__}: {error}") from error
     if (root / "systems" / f"{system}.yaml").is_file():
         progress("putting the alarms")
@@ -311,7 +311,7 @@ def _load(path: Path, system: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # so is what it does when it is imported
         raise SandboxError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.parent))

@@ -144,7 +144,7 @@ class Daemon:
                 if now_s % MINUTE_S == 0:
                     await self._publish(now_s)
                 self._alarms.tick(now_s)
-            except Exception:
+            except Exception:  # a clock that stops ticking would look like alarms that never ring
                 _logger.exception("tick at system second %d", now_s)
 
     async def _publish(self, now_s: int) -> None:

@@ -316,7 +316,7 @@ class EcsPlant:
             for record in list(self.services.values()):
                 try:
                     self._look(record)
-                except Exception:
+                except Exception:  # one service that cannot be looked after must not end the scheduler of all
                     _logger.exception("service %s", record.name)
             self._forget_stopped()
             busy = any(record.status != "INACTIVE" for record in self.services.values())
@@ -406,7 +406,7 @@ class EcsPlant:
                 await self._until_ended(task)
         except CannotStart as error:
             task.stop_code, task.stop_reason = "TaskFailedToStart", str(error)
-        except Exception as error:
+        except Exception as error:  # a task that nobody looks after would stay PROVISIONING for ever
             _logger.exception("task %s", task.id)
             task.stop_code, task.stop_reason = "TaskFailedToStart", f"ResourceInitializationError: {error}"
         await self._end(task, record)

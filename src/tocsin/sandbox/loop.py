@@ -29,7 +29,7 @@ class InLoop:
         def run() -> None:
             try:
                 done.set_result(act())
-            except Exception as error:
+            except Exception as error:  # raised again where the answer is waited for
                 done.set_exception(error)
 
         self._loop.call_soon_threadsafe(run)

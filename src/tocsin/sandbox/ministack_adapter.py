@@ -456,7 +456,7 @@ class Ministack:
             status, answer, content = await self._apigateway.handle_execute(
                 api_id, stage, execute_path, method, headers, body, query, raw_query_string=raw_query
             )
-        except Exception:
+        except Exception:  # API Gateway answers its callers whatever stumbles behind it
             _logger.exception("HTTP API %s: %s %s", api_id, method, path)
             stage, status, answer, content = "$default", 500, {}, b'{"message":"Internal Server Error"}'
         finally:
@@ -794,7 +794,7 @@ class Ministack:
             for poll in (service._poll_sqs, service._poll_kinesis, service._poll_dynamodb_streams):
                 try:
                     worked = bool(poll()) or worked
-                except Exception:
+                except Exception:  # one source that cannot be polled must not stop the others
                     _logger.exception("event source poller")
             if not worked:
                 time.sleep(_POLL_S / 4)

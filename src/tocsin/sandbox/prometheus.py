@@ -166,7 +166,7 @@ class Prometheus:
             await asyncio.sleep(max(0.0, self._time.wall(tick * INTERVAL_S) - time.time()))
             try:
                 self._scrape_all(tick)
-            except Exception:
+            except Exception:  # what was not discovered leaves a gap; the next tick looks again
                 _logger.exception("prometheus: discovery")
 
     def _scrape_all(self, tick: int) -> None:

@@ -264,7 +264,7 @@ async def _serve_door(gateway: Gateway, name: str, receive: Receive, send: Send)
         answer = await door(json.loads(await read_body(receive) or b"{}"))
     except TocsinError as error:
         await _answer(send, 400, headers, json.dumps({"error": str(error)}).encode())
-    except Exception as error:
+    except Exception as error:  # told to whoever asked, who could not look into our log
         _logger.exception("door %s", name)
         await _answer(send, 500, headers, json.dumps({"error": repr(error)}).encode())
     else:

@@ -24,7 +24,8 @@ _KILL_S = 5.0
 _PORTS = (10_000, 32_000)
 _PYTHONS = frozenset({"python", "python3"})
 
-# Keeps to its share of a processor also when it has to wait for one, and ends with the daemon.
+# Keeps to its share of a processor, also when it has to wait for one, by sleeping a moment whenever it has had it; ends
+# with the daemon.
 _BURNER = """
 import os, sys, time
 parent, share, started = int(sys.argv[1]), float(sys.argv[2]), time.monotonic()

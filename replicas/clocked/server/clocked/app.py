@@ -210,7 +210,7 @@ def _answer(handler: Handler, server: Server, call: Call) -> tuple[int, Any]:
         if error.status >= 500:
             _logger.warning(json.dumps({"event": "request.failed", "status": error.status, "error": error.error}))
         return error.status, {"error": error.error}
-    except Exception:
+    except Exception:  # a mistake of ours is a 500 that the load balancer counts, not a lost connection
         _logger.exception("request failed")
         return 500, {"error": "internal error"}
 
