@@ -13,7 +13,9 @@ from tocsin.load import ArrivalUser, Call, arrival
 
 
 class Person(ArrivalUser):
-    """One user of Clocked."""
+    """One user of Clocked, who waits for longer than the server lets any statement run."""
+
+    timeout_s = 15.0
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)

@@ -81,6 +81,9 @@ _ACTIONS: Mapping[tuple[str, str], tuple[str, ...]] = {
         "sqs:GetQueueAttributes",
         "sqs:SendMessage",
     ),
+    # Tags are given: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Tagging.html
+    ("rds", "CreateDBSnapshot"): ("rds:CreateDBSnapshot", "rds:AddTagsToResource"),
+    ("rds", "RestoreDBInstanceFromDBSnapshot"): ("rds:RestoreDBInstanceFromDBSnapshot", "rds:AddTagsToResource"),
     # Its roles are handed over: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html
     ("ecs", "RegisterTaskDefinition"): ("ecs:RegisterTaskDefinition", "iam:PassRole"),
     # A role is handed over, and tags are given: https://docs.aws.amazon.com/fis/latest/userguide/security_iam_id-based-policy-examples.html

@@ -1,23 +1,28 @@
-"""Documented procedures as Chaos Toolkit actions: what people do after the cause is mended."""
+"""Documented procedures as Chaos Toolkit actions: what people do when something is wrong, and after it is mended."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tocsin.errors import TargetError
-from tocsin.faults.base import Aws
-from tocsin.faults.session import target_of
+from tocsin.faults.base import Aws, Change
+from tocsin.faults.login import database_arns, login_of, secret_arn
+from tocsin.faults.session import target_of, waiter_of
 from tocsin.faults.sqs import dead_letter_queue, queue_arns, queue_url
 from tocsin.iam import Arns, Grant
+from tocsin.model.duration import format_duration, parse_duration
 from tocsin.target import Target, aws_errors
 
 Configuration = Mapping[str, Any]
 _MOVE_WALL_S = 10.0
 """A move of a few messages takes real seconds on every clock."""
+_QUERY_WALL_S = 30.0
+_INTERVAL = re.compile(r"\binterval\s+'[^']*'", re.IGNORECASE)
 
 
 def sqs_redrive(queue: str, timeout_s: float = 900.0, configuration: Configuration | None = None) -> str:
@@ -103,6 +108,51 @@ def _move(target: Target, queue: str, dead_arn: str) -> int:
         time.sleep(max(0.1, 1.0 / target.scale))
 
 
+def wait(duration: str, configuration: Configuration | None = None) -> str:
+    """Wait for `duration` of production time: `6m`. Chaos Toolkit's own `pauses` are real seconds on every clock.
+
+    Raises:
+        InvalidInput: not a duration.
+        Refused: the end of the drill was asked for.
+    """
+    production_s = parse_duration(duration)
+    waiter_of(configuration)(production_s / target_of(configuration).scale)
+    return f"waited for {format_duration(production_s)}"
+
+
+def postgres_query(secret: str, sql: str, rows_at_least: int = 0, configuration: Configuration | None = None) -> str:
+    """Run a statement in the database that `secret` leads to, as a person with `psql` would, word for word.
+
+    One thing is not: on a target that compresses time every `interval '...'` is divided by its scale, as every other
+    duration there is. With fewer than `rows_at_least` rows in the answer the procedure did not do what it is for.
+
+    Raises:
+        TargetError: PostgreSQL refused, or answered fewer rows.
+    """
+    target = target_of(configuration)
+    with login_of(target, secret).session(_QUERY_WALL_S) as run:
+        rows = run(compressed(sql, target.scale)) or []
+    if len(rows) < rows_at_least:
+        raise TargetError(
+            f"expected {rows_at_least} rows or more from the statement in the database of secret {secret}, found "
+            f"{len(rows)}: it had nothing to work on"
+        )
+    return f"{len(rows)} rows"
+
+
+def compressed(sql: str, scale: float) -> str:
+    """`sql` with its intervals divided by the time scale of a target."""
+    return sql if scale == 1 else _INTERVAL.sub(lambda found: f"({found[0]} / {scale:g})", sql)
+
+
+def _query_grant(arguments: Mapping[str, Any], arns: Arns) -> Grant:
+    return Grant(
+        sid="Procedures",
+        actions=("secretsmanager:GetSecretValue",),
+        resources=(secret_arn(arguments["secret"], arns),),
+    )
+
+
 def _redrive_grant(arguments: Mapping[str, Any], arns: Arns) -> Grant:
     """Moving is done with the caller's own permissions on both queues; only the account names the dead-letter queue.
 
@@ -117,12 +167,39 @@ def _redrive_grant(arguments: Mapping[str, Any], arns: Arns) -> Grant:
     )
 
 
-GRANTS: Mapping[str, Callable[[Mapping[str, Any], Arns], Grant]] = {"sqs_redrive": _redrive_grant}
+@dataclass(frozen=True)
+class _Call:
+    """A procedure that is about to change something."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+    @property
+    def resource(self) -> str:
+        return f"what {self.name} works on"
+
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        return ARNS[self.name](self.arguments, aws)
+
+
+def change_of(activity: Mapping[str, Any]) -> Change | None:
+    """What an activity of an experiment changes, where it is one of these procedures; else None."""
+    provider = activity.get("provider") or {}
+    if provider.get("module") != __name__ or provider.get("func") not in ARNS:
+        return None
+    return _Call(provider["func"], provider.get("arguments") or {})
+
+
+GRANTS: Mapping[str, Callable[[Mapping[str, Any], Arns], Grant]] = {
+    "postgres_query": _query_grant,
+    "sqs_redrive": _redrive_grant,
+}
 """What each procedure needs of IAM with these arguments."""
 
 ARNS: Mapping[str, Callable[[Mapping[str, Any], Aws], tuple[str, ...]]] = {
+    "postgres_query": lambda arguments, aws: database_arns(aws, arguments["secret"]),
     "sqs_redrive": lambda arguments, aws: queue_arns(aws, arguments["queue"]),
 }
 """ARNs of what each procedure works on, asked of the account."""
 
-__all__ = ["sqs_redrive"]
+__all__ = ["postgres_query", "sqs_redrive", "wait"]

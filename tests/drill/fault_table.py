@@ -42,6 +42,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "postgres_slow_statements": _ITEMS,
     "rds_proxy_throttle": {"proxy": "itcenter-dev-proxy", "max_connections_percent": 1, "borrow_timeout_s": 1},
     "rds_reboot": {"instance": DATA},
+    "rds_restore_rehearsal": {"instance": DATA, "restored": f"{DATA}-test", "secret": DATA},
     "rds_stop": {"instance": DATA},
     "s3_bucket_deny": {"bucket": BUCKET, "actions": ["s3:GetObject", "s3:ListBucket"]},
     "sqs_poison_message": {"queue": "itcenter-dev-calendar-sync"},

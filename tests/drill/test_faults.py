@@ -89,6 +89,10 @@ ACCOUNT: dict[str, Describe] = {
     "database": lambda client: client("rds").describe_db_instances(DBInstanceIdentifier=DATA)["DBInstances"][0][
         "DBInstanceStatus"
     ],
+    "databases": lambda client: [
+        [one["DBInstanceIdentifier"] for one in client("rds").describe_db_instances()["DBInstances"]],
+        [one["DBSnapshotIdentifier"] for one in client("rds").describe_db_snapshots()["DBSnapshots"]],
+    ],
     "inside the database": lambda client: inside(
         json.loads(client("secretsmanager").get_secret_value(SecretId=DATA)["SecretString"]), MADE_BY_FAULTS
     ),

@@ -150,6 +150,7 @@ def _sns(client: Any) -> Answers:
 
 def _rds(client: Any) -> Answers:
     yield "instances", _by("DBInstanceIdentifier", _all(client, "describe_db_instances", "DBInstances"))
+    yield "snapshots", _by("DBSnapshotIdentifier", _all(client, "describe_db_snapshots", "DBSnapshots"))
     for proxy in _all(client, "describe_db_proxies", "DBProxies"):
         name = proxy["DBProxyName"]
         yield f"proxies/{name}", proxy

@@ -22,10 +22,12 @@ from chaoslib.secret import load_secrets
 
 from tocsin.actors.foreign import ForeignFaults, is_foreign, name_of
 from tocsin.context import RunContext
+from tocsin.faults.base import Aws
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.session import CONFIGURATION_KEY
 from tocsin.masking import mask_all
 from tocsin.model.events import Act, ActivityRan, HypothesisChecked, ProbeResult
+from tocsin.procedures import change_of
 
 _PROOF_S = 300.0
 """Production seconds that what a foreign action did may take to be seen: longer than ECS or RDS usually need."""
@@ -50,6 +52,7 @@ class Injector:
         """`permit_foreign` is asked before an action of another extension; raises Refused to forbid it."""
         self._ctx = ctx
         self._permit_foreign = permit_foreign
+        self._permit_change = faults.permit
         self._raw = dict(raw)
         configuration = load_configuration(self._raw.get("configuration", {}))
         self._secrets = load_secrets(self._raw.get("secrets", {}), configuration)
@@ -118,8 +121,8 @@ class Injector:
 
     def _run(self, activity: Mapping[str, Any], act: Act, runs: list[dict[str, Any]]) -> bool:
         started = time.monotonic()
-        if act is Act.FAULT and is_foreign(activity):
-            self._permit_foreign(name_of(activity))
+        if act is Act.FAULT:
+            self._permit(activity)
         self._foreign.begins(activity, act)
         run, ok = self._execute(activity)
         runs.append(run)
@@ -135,6 +138,14 @@ class Injector:
             )
         )
         return ok
+
+    def _permit(self, activity: Mapping[str, Any]) -> None:
+        """Ask the guards about what no fault of ours asks them about itself; the way back is never forbidden."""
+        change = change_of(activity)
+        if is_foreign(activity):
+            self._permit_foreign(name_of(activity))
+        elif change is not None:
+            self._permit_change(change, Aws(self._target, entry=""))
 
     def _execute(self, activity: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
         """Run one activity: the toolkit's record of it, and whether it did what it should.

@@ -68,6 +68,7 @@ postgres_lock = _action(FAULTS["postgres_lock"])
 postgres_slow_statements = _action(FAULTS["postgres_slow_statements"])
 rds_proxy_throttle = _action(FAULTS["rds_proxy_throttle"])
 rds_reboot = _action(FAULTS["rds_reboot"])
+rds_restore_rehearsal = _action(FAULTS["rds_restore_rehearsal"])
 rds_stop = _action(FAULTS["rds_stop"])
 s3_bucket_deny = _action(FAULTS["s3_bucket_deny"])
 sqs_poison_message = _action(FAULTS["sqs_poison_message"])
@@ -107,6 +108,7 @@ __all__ = [
     "postgres_slow_statements",
     "rds_proxy_throttle",
     "rds_reboot",
+    "rds_restore_rehearsal",
     "rds_stop",
     "s3_bucket_deny",
     "sqs_poison_message",

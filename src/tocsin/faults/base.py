@@ -7,9 +7,11 @@ is written once, in `lifecycle.py`.
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -38,6 +40,8 @@ class Aws:
     entry: str
     expires_at: float | None = None
     """Epoch seconds at which a self-expiring fault ends by itself."""
+    wait: Callable[[float], None] = time.sleep
+    """Sleeps in wall seconds. While a drill injects, raises Refused when its end is asked for."""
 
     def client(self, service: str) -> Any:
         """A boto3 client of the target."""
@@ -51,6 +55,17 @@ class Aws:
     def arn(self, service: str, resource: str) -> str:
         """ARN of a resource in the target's account and region, whose name is all there is to know."""
         return f"arn:{self.partition}:{service}:{self.target.region}:{self.target.account}:{resource}"
+
+
+class Change(Protocol):
+    """What the guards of a change ask about."""
+
+    @property
+    def resource(self) -> str:
+        """What is changed, as a person would name it."""
+
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        """ARNs of what is changed."""
 
 
 class ScheduledCall(Model):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tocsin.errors import HistoryError, LedgerError, Refused, ResidueLeft, TargetError, Unavailable
 from tocsin.faults import deadman
-from tocsin.faults.base import AnyFault, Aws, ScheduledCall, State
+from tocsin.faults.base import AnyFault, Aws, Change, ScheduledCall, State
 from tocsin.faults.registry import FAULTS
 from tocsin.ledger import Entry, EntryState, Ledger
 from tocsin.model.events import Event, FaultChanged, FaultStage
@@ -32,7 +32,7 @@ def _no_record(event: Event) -> None:
     """Outside a drill nobody keeps a history."""
 
 
-def _permit_all(fault: AnyFault, aws: Aws) -> None:
+def _permit_all(change: Change, aws: Aws) -> None:
     """Without guards nothing is refused."""
 
 
@@ -52,7 +52,7 @@ class FaultLifecycle:
     drill: str
     record: Callable[[Event], None] = _no_record
     wait: Callable[[float], None] = time.sleep
-    permit: Callable[[AnyFault, Aws], None] = _permit_all
+    permit: Callable[[Change, Aws], None] = _permit_all
     expires_at: float | None = None
     registry: Mapping[str, type[AnyFault]] = field(default_factory=lambda: FAULTS)
     stages: dict[str, FaultStage] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class FaultLifecycle:
         call = fault.dead_man(looking, prior) if self.target.dead_man_role and not fault.expires else None
         expires_at = ends_at if fault.expires or call else None
         entry = self._write_down(fault, prior, expires_at)
-        aws = Aws(self.target, entry.id, expires_at)
+        aws = Aws(self.target, entry.id, expires_at, self.wait)
         if call is not None:
             self._arm(entry, aws, call)
         self._stage(entry, FaultStage.REQUESTED, f"{fault.resource}: {_describe(prior)}")

@@ -1,21 +1,16 @@
 """Faults inside a PostgreSQL database, made by the means of PostgreSQL: no AWS API can break it like this.
 
-The way in is a secret of AWS Secrets Manager, as RDS writes it: JSON with `host`, `port`, `dbname`, `username` and
-`password`. Neither of them is written anywhere. The user must own the table that a fault is about, and be the one as
-whom the system itself connects: otherwise its sessions cannot be counted or ended.
-https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
+The way in is a secret: see `login.py`. Its user must own the table that a fault is about, and be the one as whom the
+system itself connects: otherwise its sessions cannot be counted or ended.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import ssl
 from abc import abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pg8000.native
@@ -23,64 +18,14 @@ from pydantic import Field
 
 from tocsin.errors import TargetError, Unavailable
 from tocsin.faults.base import Aws, Fault, State
+from tocsin.faults.login import TABLE, Login, close, database_arns, login_of, secret_arn, told
 from tocsin.iam import Arns
-from tocsin.target import aws_errors
 
-_TABLE = r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?$"
-_CONNECT_S = 5
 _LOCK_S = 10
 _ROUNDS = 5
 _AT_ONCE = 8
-_TOO_MANY = "53300"
-_COMING_AND_GOING = ("57P01", "57P03", _TOO_MANY)
-"""SQLSTATE of what passes: the server shuts down, starts, or has no connection left.
-https://www.postgresql.org/docs/current/errcodes-appendix.html
-"""
-
 # What keeps a session of a fault open is this process: if it dies, the server sees the connection end.
 _HELD: dict[str, list[pg8000.native.Connection]] = {}
-
-
-@dataclass(frozen=True)
-class _Login:
-    """Where a secret leads."""
-
-    arn: str
-    instance: str | None
-    values: Any
-
-    def connect(self, application: str) -> pg8000.native.Connection:
-        """A session. Raises Unavailable when there may be one later, and TargetError otherwise."""
-        values, where = self.values, f"the database of secret {self.arn}"
-        options: dict[str, Any] = {
-            "host": values["host"],
-            "port": int(values.get("port") or 5432),
-            "database": values.get("dbname") or "postgres",
-            "password": values["password"],
-            "timeout": _CONNECT_S,
-            "application_name": application,
-        }
-        try:
-            return pg8000.native.Connection(values["username"], **options, ssl_context=_tls(values["host"]))
-        except pg8000.native.DatabaseError as error:
-            raise _ours(f"connecting to {where}", error) from error
-        except (pg8000.native.InterfaceError, OSError) as error:
-            raise Unavailable(f"connecting to {where}: {error}") from error
-
-
-def _tls(host: str) -> ssl.SSLContext | None:
-    """Encrypted, and not verified, as psql does by default: the authority of RDS is none that a machine knows."""
-    if host in ("127.0.0.1", "localhost", "::1"):
-        return None
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
-
-
-def _ours(doing: str, error: pg8000.native.DatabaseError) -> TargetError:
-    said = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-    kind = Unavailable if said.get("C") in _COMING_AND_GOING else TargetError
-    return kind(f"{doing}: PostgreSQL answered {said.get('C', '')}: {said.get('M', error)}")
 
 
 class InForce(State):
@@ -104,13 +49,10 @@ class _InDatabase(Fault[InForce]):
         return f"database of secret {self.secret}"
 
     def arns(self, aws: Aws) -> tuple[str, ...]:
-        login = self._login(aws)
-        return (aws.arn("rds", f"db:{login.instance}") if login.instance else login.arn,)
+        return database_arns(aws, self.secret)
 
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
-        # Secrets Manager adds six characters to the name.
-        named = self.secret.startswith("arn:")
-        return (self.secret if named else arns("secretsmanager", f"secret:{self.secret}-??????"),)
+        return (secret_arn(self.secret, arns),)
 
     def broken(self, prior: InForce) -> InForce:
         return InForce(in_force=True)
@@ -124,20 +66,8 @@ class _InDatabase(Fault[InForce]):
     def _evidence(self, aws: Aws) -> tuple[str, dict[str, str]]:
         """A query that counts what the fault made, and its parameters."""
 
-    def _login(self, aws: Aws) -> _Login:
-        with aws_errors(f"reading the secret {self.secret}"):
-            answer = aws.client("secretsmanager").get_secret_value(SecretId=self.secret)
-        try:
-            values = json.loads(answer["SecretString"])
-            missing = {"host", "username", "password"} - values.keys()
-        except (KeyError, ValueError, AttributeError):
-            missing = {"host", "username", "password"}
-        if missing:
-            raise TargetError(
-                f"expected secret '{self.secret}' to be JSON with host, username and password, found no "
-                f"{', '.join(sorted(missing))}. Name another secret, or complete this one."
-            )
-        return _Login(answer["ARN"], values.get("dbInstanceIdentifier"), values)
+    def _login(self, aws: Aws) -> Login:
+        return login_of(aws.target, self.secret)
 
     @contextmanager
     def _session(self, aws: Aws) -> Iterator[Any]:
@@ -147,14 +77,14 @@ class _InDatabase(Fault[InForce]):
         try:
             yield control.run
         except pg8000.native.DatabaseError as error:
-            raise _ours(f"asking the {self.resource}", error) from error
+            raise told(f"asking the {self.resource}", error) from error
         except (pg8000.native.InterfaceError, OSError) as error:
             # The server has ended the session that was held: the next attempt has one of its own.
             _let_go(aws.entry)
             raise Unavailable(f"asking the {self.resource}: {error}") from error
         finally:
             if not held:
-                _close(control)
+                close(control)
 
 
 def _application(aws: Aws) -> str:
@@ -164,12 +94,7 @@ def _application(aws: Aws) -> str:
 
 def _let_go(entry: str) -> None:
     for connection in _HELD.pop(entry, []):
-        _close(connection)
-
-
-def _close(connection: pg8000.native.Connection) -> None:
-    with suppress(pg8000.native.InterfaceError, pg8000.native.DatabaseError, OSError):
-        connection.close()
+        close(connection)
 
 
 # ------------------------------------------------------------------------------------------------ sessions
@@ -244,7 +169,7 @@ class PostgresLock(_Sessions):
     kind: ClassVar[str] = "postgres_lock"
     summary: ClassVar[str] = "lock a table against readers and writers (ends with the process)"
 
-    table: str = Field(pattern=_TABLE, description="name of the table, with its schema where it is not on the path")
+    table: str = Field(pattern=TABLE, description="name of the table, with its schema where it is not on the path")
     dead_man_s: int = Field(default=300, ge=1, description="production seconds after which PostgreSQL ends it")
 
     @property
@@ -269,7 +194,7 @@ class PostgresLock(_Sessions):
             holder.run(f"SET LOCAL idle_in_transaction_session_timeout = {timeout_ms}")
             holder.run(f"LOCK TABLE {self.table} IN ACCESS EXCLUSIVE MODE")
         except pg8000.native.DatabaseError as error:
-            raise _ours(f"locking {self.resource}", error) from error
+            raise told(f"locking {self.resource}", error) from error
 
 
 # ------------------------------------------------------------------------------------------------ triggers
@@ -288,7 +213,7 @@ class _OnInsert(_InDatabase):
 
     expires: ClassVar[bool] = True
 
-    table: str = Field(pattern=_TABLE, description="name of the table, with its schema where it is not on the path")
+    table: str = Field(pattern=TABLE, description="name of the table, with its schema where it is not on the path")
     one_client: bool = Field(
         default=False, description="only inserts of one client: the application_name with most sessions"
     )

@@ -124,7 +124,8 @@ def _pool_config(pool: ProxyPoolState) -> dict[str, int]:
     }
 
 
-_INSTANCE = r"^[a-zA-Z][a-zA-Z0-9-]{0,62}$"
+INSTANCE = r"^[a-zA-Z][a-zA-Z0-9-]{0,62}$"
+"""Identifier of a DB instance."""
 _ON_ITS_WAY = {"stopping": "stopped", "starting": "stopped", "backing-up": "available"}
 """Statuses on the way from or to another; a snapshot is taken of a running instance."""
 _POLL_WALL_S = 0.1
@@ -142,7 +143,7 @@ class _OnDbInstance(Fault[DbInstanceState]):
     state: ClassVar[type[State]] = DbInstanceState
     aws_service: ClassVar[str] = "rds"
 
-    instance: str = Field(pattern=_INSTANCE, description="identifier of the DB instance")
+    instance: str = Field(pattern=INSTANCE, description="identifier of the DB instance")
 
     @property
     def resource(self) -> str:

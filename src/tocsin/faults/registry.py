@@ -23,6 +23,7 @@ from tocsin.faults.postgres import (
     PostgresSlowStatements,
 )
 from tocsin.faults.rds import RdsProxyThrottle, RdsReboot, RdsStop
+from tocsin.faults.restore import RdsRestoreRehearsal
 from tocsin.faults.s3 import S3BucketDeny
 from tocsin.faults.sqs import SqsPoisonMessage
 
@@ -48,6 +49,7 @@ FAULTS: dict[str, type[AnyFault]] = {
         PostgresSlowStatements,
         RdsProxyThrottle,
         RdsReboot,
+        RdsRestoreRehearsal,
         RdsStop,
         S3BucketDeny,
         SqsPoisonMessage,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tocsin.faults.base import AnyFault, Aws
+from tocsin.faults.base import Aws, Change
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.guards.admission import check_identity, check_production
 from tocsin.guards.changes import ChangeGuards
@@ -42,13 +43,13 @@ def faults_of(configuration: Mapping[str, Any] | None) -> FaultLifecycle:
     return FaultLifecycle(target=target, ledger=ledger, drill=f"chaos-run-{os.getpid()}", permit=_guarded(root, target))
 
 
-def _guarded(root: Path, target: Target) -> Callable[[AnyFault, Aws], None]:
+def _guarded(root: Path, target: Target) -> Callable[[Change, Aws], None]:
     """The guards that can be asked where no drill keeps them: consent, and those of each change."""
     changes = ChangeGuards(target, KillSwitch(root, target), lambda event: None)
 
-    def permit(fault: AnyFault, aws: Aws) -> None:
+    def permit(change: Change, aws: Aws) -> None:
         check_production(target, os.environ.get("TOCSIN_YES_PRODUCTION"))
-        changes.permit(fault.resource, lambda: fault.arns(aws))
+        changes.permit(change.resource, lambda: change.arns(aws))
 
     return permit
 
@@ -59,3 +60,9 @@ def target_of(configuration: Mapping[str, Any] | None) -> Target:
     if isinstance(inside, FaultLifecycle):
         return inside.target
     return load_target(find_root(Path.cwd()), os.environ.get("TOCSIN_TARGET", "sandbox"))
+
+
+def waiter_of(configuration: Mapping[str, Any] | None) -> Callable[[float], None]:
+    """Sleeps in wall seconds; inside a drill it raises Refused when the end is asked for."""
+    inside = (configuration or {}).get(CONFIGURATION_KEY)
+    return inside.wait if isinstance(inside, FaultLifecycle) else time.sleep

@@ -1120,6 +1120,8 @@ class Ministack:
                 named = ecs_resource((account_id, region), json.loads(body or b"{}"))
             else:
                 named = self._named_resource(service, body, query_params)
+            if not named and service == "rds":
+                named = self._named_snapshot(body, query_params, region, account_id)
             return named or str(their_resource(service, method, path, headers, body, query_params, region, account_id))
 
         actions.extract_iam_action, actions.extract_resource_arn = action, resource
@@ -1153,6 +1155,15 @@ class Ministack:
             return None
         group = "TargetGroup" in parameter(body, query, "Action")
         return str(proxy["TargetGroup"]["TargetGroupArn"] if group else proxy["DBProxyArn"])
+
+    def _named_snapshot(self, body: bytes, query: Any, region: str, account_id: str) -> str | None:
+        """ARN of the snapshot that a request names alone: with an instance, ministack answers with that one's."""
+        parameter = self._modules["core.iam_actions"]._param
+        snapshot, instance = (
+            parameter(body, query, "DBSnapshotIdentifier"),
+            parameter(body, query, "DBInstanceIdentifier"),
+        )
+        return f"arn:aws:rds:{region}:{account_id}:snapshot:{snapshot}" if snapshot and not instance else None
 
     def _adapt_eventbridge(self) -> None:
         events = self._modules["services.eventbridge"]

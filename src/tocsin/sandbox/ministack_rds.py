@@ -52,6 +52,8 @@ RELIED_ON: Mapping[str, Mapping[str, str]] = {
         "_xml": "status, root_tag, inner",
         "_error": "code, message, status",
         "_p": "params, key, default",
+        "_parse_tags": "params",
+        "_tags": "",
     },
 }
 """Module -> name -> its parameters, as in `ministack_adapter`."""
@@ -174,6 +176,8 @@ class Databases:
         if answer[0] < 400:
             record = self._rds._instances[self._parameter(params, "DBInstanceIdentifier")]
             record[_RESTORED_FROM] = name
+            # ministack forgets the tags of the request.
+            record["TagList"] = self._rds._tags[record["DBInstanceArn"]] = self._rds._parse_tags(params)
         return answer
 
     def _delete(self, delete: Callable[[Params], Answer], params: Params) -> Answer:

@@ -14,9 +14,9 @@ from pg8000.native import Connection
 from clocked.errors import ApiError, Unavailable
 from clocked.settings import Settings
 
-_SOCKET_TIMEOUT_S = 18
-_BORROW_TIMEOUT_S = 2.0
-_STATEMENT_TIMEOUT_MS = 15_000
+_SOCKET_TIMEOUT_S = 13
+_BORROW_TIMEOUT_S = 1.0
+_STATEMENT_TIMEOUT_MS = 10_000
 """A statement that waits for a lock gives its connection back at last."""
 
 _UNIQUE_VIOLATION, _FOREIGN_KEY_VIOLATION = "23505", "23503"

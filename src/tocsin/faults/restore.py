@@ -1,0 +1,211 @@
+"""A rehearsal of the restore of a database: a manual snapshot, and a new instance made of it, beside the real one.
+
+Which rows the new one must hold is told by PostgreSQL itself, without a clock: what was written by transactions that
+had ended before the snapshot was asked for. The first transaction that had not is written into a tag of the new
+instance, and `tocsin.probes.rows_restored` compares.
+https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from botocore.exceptions import ClientError
+from pydantic import Field, model_validator
+
+from tocsin.errors import NotFound, TargetError
+from tocsin.faults.base import Aws, Fault, State
+from tocsin.faults.login import login_of, secret_arn
+from tocsin.faults.rds import INSTANCE
+from tocsin.iam import Arns
+from tocsin.target import aws_errors
+
+ENTRY_TAG = "tocsin-entry"
+"""Tag of what a rehearsal made: its ledger entry. Nothing else is ever deleted."""
+WRITTEN_BEFORE_TAG = "tocsin-written-before"
+"""Tag of the new instance: a transaction id (xid8); whatever was written by an earlier one must be there."""
+_HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
+_AVAILABLE, _CREATING, _DELETING, _FAILED = "available", "creating", "deleting", "failed"
+_POLL_S, _POLL_WALL_S = 5.0, 0.1
+
+
+class Rehearsed(State):
+    """What is there of the rehearsal: nothing before it, all of it while it lasts, some of it on the way."""
+
+    snapshot: bool
+    instance: bool
+    available: bool
+
+
+class RdsRestoreRehearsal(Fault[Rehearsed]):
+    """Take a snapshot of a DB instance and restore it to a new one; the undo deletes both.
+
+    Nothing of the real instance changes, but while a snapshot is taken of an instance in a single zone its I/O may be
+    suspended for a moment. The new instance has the default security group and parameter group, as the documented
+    command leaves them, and costs money while it is there. One that exists already is never touched. No single call
+    ends it: two things are to be deleted, and neither hurts anybody.
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_RestoreFromSnapshot.html
+    """
+
+    kind: ClassVar[str] = "rds_restore_rehearsal"
+    state: ClassVar[type[State]] = Rehearsed
+    summary: ClassVar[str] = "take a snapshot of a DB instance and restore it to a new one"
+    aws_service: ClassVar[str] = "rds"
+    permissions: ClassVar[tuple[str, ...]] = (
+        "rds:AddTagsToResource",
+        "rds:CreateDBSnapshot",
+        "rds:DeleteDBInstance",
+        "rds:DeleteDBSnapshot",
+        "rds:DescribeDBInstances",
+        "rds:DescribeDBSnapshots",
+        "rds:RestoreDBInstanceFromDBSnapshot",
+        "secretsmanager:GetSecretValue",
+    )
+    effect_within_s: ClassVar[float] = 2700.0
+
+    instance: str = Field(pattern=INSTANCE, description="identifier of the DB instance to take a snapshot of")
+    restored: str = Field(pattern=INSTANCE, description="identifier of the new DB instance; there must be none")
+    secret: str = Field(min_length=1, description="name or ARN of the secret with the way into the database")
+
+    @model_validator(mode="after")
+    def _beside_the_real_one(self) -> RdsRestoreRehearsal:
+        if self.instance == self.restored:
+            raise ValueError("expected `restored` to be another instance than `instance`")
+        return self
+
+    @property
+    def resource(self) -> str:
+        return f"DB instance {self.restored}, a copy of {self.instance}"
+
+    def arns(self, aws: Aws) -> tuple[str, ...]:
+        # What will be made cannot have opted in: the owner of what is copied is asked.
+        return (aws.arn("rds", f"db:{self.instance}"),)
+
+    def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        snapshot, restored = arns("rds", "snapshot:tocsin-*"), arns("rds", f"db:{self.restored}")
+        source = arns("rds", f"db:{self.instance}")
+        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html
+        groups = tuple(arns("rds", f"{kind}:*") for kind in ("og", "pg", "subgrp"))
+        return {
+            "rds:AddTagsToResource": (snapshot, restored),
+            "rds:CreateDBSnapshot": (source, snapshot),
+            "rds:DeleteDBInstance": (restored,),
+            "rds:DeleteDBSnapshot": (snapshot,),
+            "rds:DescribeDBInstances": (restored,),
+            "rds:DescribeDBSnapshots": (snapshot,),
+            "rds:RestoreDBInstanceFromDBSnapshot": (snapshot, restored, *groups),
+            "secretsmanager:GetSecretValue": (secret_arn(self.secret, arns),),
+        }[action]
+
+    def observe(self, aws: Aws, prior: Rehearsed | None) -> Rehearsed:
+        found = self._instance(aws)
+        if found is not None and prior is None:
+            raise TargetError(
+                f"expected no DB instance {self.restored}, found one: it may be somebody's. Name another, or delete it."
+            )
+        ours = found is not None and tags_of(found).get(ENTRY_TAG) == aws.entry
+        return Rehearsed(
+            snapshot=bool(aws.entry) and self._snapshot_status(aws) is not None,
+            instance=ours,
+            available=ours and found is not None and found["DBInstanceStatus"] == _AVAILABLE,
+        )
+
+    def broken(self, prior: Rehearsed) -> Rehearsed:
+        return Rehearsed(snapshot=True, instance=True, available=True)
+
+    def inject(self, aws: Aws, prior: Rehearsed) -> None:
+        with login_of(aws.target, self.secret).session() as run:
+            written_before = str(run(_HORIZON)[0][0])
+        tags = [{"Key": ENTRY_TAG, "Value": aws.entry}]
+        with aws_errors(f"taking a snapshot of DB instance {self.instance}"):
+            aws.client("rds").create_db_snapshot(
+                DBInstanceIdentifier=self.instance, DBSnapshotIdentifier=_snapshot(aws), Tags=tags
+            )
+        self._await_snapshot(aws)
+        with aws_errors(f"restoring {_snapshot(aws)} to DB instance {self.restored}"):
+            aws.client("rds").restore_db_instance_from_db_snapshot(
+                DBInstanceIdentifier=self.restored,
+                DBSnapshotIdentifier=_snapshot(aws),
+                Tags=[*tags, {"Key": WRITTEN_BEFORE_TAG, "Value": written_before}],
+            )
+
+    def undo(self, aws: Aws, prior: Rehearsed) -> None:
+        self._delete_instance(aws)
+        self._delete_snapshot(aws)
+
+    def _await_snapshot(self, aws: Aws) -> None:
+        deadline = self._deadline(aws)
+        while (status := self._snapshot_status(aws)) != _AVAILABLE:
+            if status == _FAILED or time.monotonic() > deadline:
+                raise TargetError(f"expected the snapshot {_snapshot(aws)} to become available, found it {status}")
+            aws.wait(_pause(aws))
+
+    def _delete_instance(self, aws: Aws) -> None:
+        """Ask for the deletion; one that is being made may have to be finished first."""
+        deadline = self._deadline(aws)
+        while (found := self._instance(aws)) is not None:
+            if tags_of(found).get(ENTRY_TAG) != aws.entry or found["DBInstanceStatus"] == _DELETING:
+                return
+            with aws_errors(f"deleting DB instance {self.restored}"):
+                try:
+                    aws.client("rds").delete_db_instance(
+                        DBInstanceIdentifier=self.restored, SkipFinalSnapshot=True, DeleteAutomatedBackups=True
+                    )
+                except ClientError as error:
+                    if "InvalidDBInstanceState" not in str(error) or time.monotonic() > deadline:
+                        raise
+            time.sleep(_pause(aws))
+
+    def _delete_snapshot(self, aws: Aws) -> None:
+        """A snapshot can be deleted when it is complete."""
+        deadline = self._deadline(aws)
+        while (status := self._snapshot_status(aws)) == _CREATING:
+            if time.monotonic() > deadline:
+                raise TargetError(f"expected the snapshot {_snapshot(aws)} to be complete, so that it can be deleted")
+            time.sleep(_pause(aws))
+        if status not in (None, _DELETING):
+            with aws_errors(f"deleting the snapshot {_snapshot(aws)}"):
+                aws.client("rds").delete_db_snapshot(DBSnapshotIdentifier=_snapshot(aws))
+
+    def _instance(self, aws: Aws) -> Mapping[str, Any] | None:
+        return find_instance(aws.client("rds"), self.restored)
+
+    def _snapshot_status(self, aws: Aws) -> str | None:
+        try:
+            with aws_errors(f"reading the snapshot {_snapshot(aws)}"):
+                answer = aws.client("rds").describe_db_snapshots(DBSnapshotIdentifier=_snapshot(aws))
+        except NotFound:
+            return None
+        return str(answer["DBSnapshots"][0]["Status"]) if answer["DBSnapshots"] else None
+
+    def _deadline(self, aws: Aws) -> float:
+        return time.monotonic() + self.effect_within_s / aws.target.scale
+
+
+def find_instance(rds: Any, identifier: str) -> Mapping[str, Any] | None:
+    """A DB instance as RDS describes it; None where there is none.
+
+    Raises:
+        TargetError: the account did not say.
+    """
+    try:
+        with aws_errors(f"reading DB instance {identifier}"):
+            found: Mapping[str, Any] = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"][0]
+    except NotFound:
+        return None
+    return found
+
+
+def tags_of(described: Mapping[str, Any]) -> dict[str, str]:
+    """Tags of a resource as RDS describes it."""
+    return {tag["Key"]: tag["Value"] for tag in described.get("TagList", [])}
+
+
+def _snapshot(aws: Aws) -> str:
+    return f"tocsin-{aws.entry}"
+
+
+def _pause(aws: Aws) -> float:
+    return max(_POLL_WALL_S, _POLL_S / aws.target.scale)
