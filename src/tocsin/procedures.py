@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tocsin.errors import TargetError
+from tocsin.errors import InvalidInput, TargetError
 from tocsin.faults.base import Aws, Change
 from tocsin.faults.login import database_arns, login_of, secret_arn
 from tocsin.faults.session import target_of, waiter_of
@@ -115,7 +115,10 @@ def wait(duration: str, configuration: Configuration | None = None) -> str:
         InvalidInput: not a duration.
         Refused: the end of the drill was asked for.
     """
-    production_s = parse_duration(duration)
+    try:
+        production_s = parse_duration(duration)
+    except ValueError as error:
+        raise InvalidInput(f"{error}, for the procedure `wait`") from None
     waiter_of(configuration)(production_s / target_of(configuration).scale)
     return f"waited for {format_duration(production_s)}"
 
