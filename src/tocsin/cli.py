@@ -8,13 +8,16 @@ import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 
 from tocsin import __version__
 from tocsin.errors import TocsinError
 from tocsin.masking import mask
+
+if TYPE_CHECKING:
+    from tocsin.sandbox.parts import PartsChoice
 
 P = ParamSpec("P")
 
@@ -34,6 +37,13 @@ _SCALE = click.option(
     show_default=True,
     type=click.FloatRange(min=1, max=600),
     help="How much faster the sandbox's clock runs. Request latency is never scaled.",
+)
+_PARTS = click.option(
+    "--parts",
+    default="embedded",
+    show_default=True,
+    type=click.Choice(["embedded", "containers"]),
+    help="Where the sandbox has PostgreSQL, Valkey and Prometheus from: wheels, or images in Docker.",
 )
 
 
@@ -95,6 +105,7 @@ def main() -> None:
 @_TARGET
 @_OUT
 @_SCALE
+@_PARTS
 @click.option(
     "--yes-production",
     metavar="ACCOUNT",
@@ -108,6 +119,7 @@ def run(
     target_name: str,
     out: Path | None,
     time_scale: float,
+    parts: PartsChoice,
     yes_production: str | None,
     seed: int | None,
     dry_run: bool,
@@ -138,6 +150,7 @@ def run(
         out=out,
         seed=seed,
         time_scale=time_scale,
+        parts=parts,
         yes_production=yes_production,
         listener=progress.see,
         note=progress.note,
@@ -176,8 +189,9 @@ def _tell(progress: Any, console: Any, result: Any, directory: Path) -> None:
 @_TARGET
 @_OUT
 @_SCALE
+@_PARTS
 @_one_message
-def smoke(system: str, target_name: str, out: Path | None, time_scale: float) -> int:
+def smoke(system: str, target_name: str, out: Path | None, time_scale: float, parts: PartsChoice) -> int:
     """Check a system after a deploy, without breaking anything.
 
     Runs every canary once and the contract strictly, and looks whether an alarm rings. Takes well under two minutes.
@@ -197,6 +211,7 @@ def smoke(system: str, target_name: str, out: Path | None, time_scale: float) ->
         target=target_name,
         out=out,
         time_scale=time_scale,
+        parts=parts,
         note=lambda text: console.print(f"  {text}", style="dim"),
     )
     return run_smoke(system, options, lambda text, ok: console.print(f"  {text}", style="green" if ok else "bold red"))
@@ -478,6 +493,7 @@ def sandbox() -> None:
 @sandbox.command()
 @click.argument("system")
 @_SCALE
+@_PARTS
 @click.option(
     "--policy",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -485,7 +501,7 @@ def sandbox() -> None:
     help="Enforce IAM, and drill as a user with exactly this policy. Given again, it replaces the one before.",
 )
 @_one_message
-def up(system: str, time_scale: float, policy: Path | None) -> int:
+def up(system: str, time_scale: float, parts: PartsChoice, policy: Path | None) -> int:
     """Start the sandbox and deploy the replica of SYSTEM into it.
 
     \b
@@ -500,7 +516,7 @@ def up(system: str, time_scale: float, policy: Path | None) -> int:
     root = _root()
     load_system(root, system)
     document = None if policy is None else read_text(policy)
-    state = start_sandbox(system, root, time_scale, lambda text: click.echo(f"  {text}"), document)
+    state = start_sandbox(system, root, time_scale, lambda text: click.echo(f"  {text}"), document, parts)
     click.echo(f"sandbox is up with {', '.join(state.systems)}, clock {state.time_scale:g}x")
     click.echo(f"  export AWS_ENDPOINT_URL={state.endpoint_url} AWS_REGION={state.region}")
     if state.drill_user is not None:
@@ -532,6 +548,7 @@ def status() -> int:
         return 3
     click.echo(f"sandbox is up with {', '.join(state.systems)}, clock {state.time_scale:g}x")
     click.echo(f"  AWS API  {state.endpoint_url}{', IAM is enforced' if state.drill_user else ''}")
+    click.echo(f"  parts    {state.parts_from}")
     click.echo(f"  memory   {state.pss_bytes / 2**20:.0f} MiB ({state.rss_bytes / 2**20:.0f} MiB with shared pages)")
     for part in state.parts:
         place = f"process {part.pid}" if part.pid else f"port {part.port}"

@@ -21,6 +21,7 @@ from tocsin.targets import SANDBOX, check_target_name, load_target, sandbox_stat
 
 if TYPE_CHECKING:
     from tocsin.sandbox.control import SandboxState
+    from tocsin.sandbox.parts import PartsChoice
 
 _OWNER = "tocsin recover"
 _LONGEST_WALL_S = 1800.0
@@ -105,7 +106,12 @@ def _account_lock(target: Target, ledger: Ledger) -> Iterator[None]:
 
 
 def start_sandbox(
-    system: str, root: Path, time_scale: float, progress: Callable[[str], None], policy: str | None = None
+    system: str,
+    root: Path,
+    time_scale: float,
+    progress: Callable[[str], None],
+    policy: str | None = None,
+    parts: PartsChoice = "embedded",
 ) -> SandboxState:
     """Start the sandbox with a system, or add the system to the one that runs; see `control.up`.
 
@@ -117,7 +123,7 @@ def start_sandbox(
 
     if control.status(root) is None:
         close_entries_of_a_gone_sandbox(root)
-    return control.up(system, root, time_scale=time_scale, progress=progress, policy=policy)
+    return control.up(system, root, time_scale=time_scale, progress=progress, policy=policy, parts=parts)
 
 
 def close_entries_of_a_gone_sandbox(root: Path) -> int:

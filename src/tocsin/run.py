@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from tocsin import __version__
 from tocsin.actors.injector import quiet_chaos_toolkit
@@ -48,6 +49,9 @@ from tocsin.target import Target
 from tocsin.targets import SANDBOX, check_target_name, in_region, load_target
 from tocsin.validation import Plan, Planner
 
+if TYPE_CHECKING:
+    from tocsin.sandbox.parts import PartsChoice
+
 HISTORY = "history.jsonl"
 _SPARE_PRODUCTION_S = 3600.0
 _SPARE_WALL_S = 600.0
@@ -72,6 +76,7 @@ class RunOptions:
     out: Path | None = None
     seed: int | None = None
     time_scale: float = 60.0
+    parts: PartsChoice = "embedded"
     yes_production: str | None = None
     listener: Listener = _silent
     note: Callable[[str], None] = _no_note
@@ -305,7 +310,8 @@ def _stopped(history: History, error: TocsinError) -> None:
 
 def _command(path: str, options: RunOptions, seed: int) -> str:
     scale = [] if options.time_scale == RunOptions.time_scale else ["--time-scale", f"{options.time_scale:g}"]
-    return shlex.join(["tocsin", "run", path, "--target", options.target, "--seed", str(seed), *scale])
+    parts = [] if options.parts == RunOptions.parts else ["--parts", options.parts]
+    return shlex.join(["tocsin", "run", path, "--target", options.target, "--seed", str(seed), *scale, *parts])
 
 
 def new_directory(options: RunOptions) -> Path:
@@ -349,7 +355,7 @@ def _ensure_sandbox(systems: set[str], options: RunOptions, stack: ExitStack) ->
     for system in sorted(systems - set(state.systems if state else ())):
         if options.stop.is_set():
             raise SandboxError("stopped before the sandbox was up")
-        start_sandbox(system, options.root, options.time_scale, options.note)
+        start_sandbox(system, options.root, options.time_scale, options.note, parts=options.parts)
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from valkey.exceptions import ValkeyError
 from tocsin.errors import SandboxError
 from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.elasticache import AVAILABLE, CREATING, REBOOTING, CacheGroup, ElastiCachePlant, GroupView
+from tocsin.sandbox.embedded_parts import EMBEDDED
+from tocsin.sandbox.parts import Parts
 from tocsin.sandbox.supervise import processes
 
 GROUP = CacheGroup("orders", ("orders-001", "orders-002"))
@@ -26,10 +28,12 @@ class Sink:
         self.values[name, dimensions["CacheClusterId"]] = value
 
 
-def on_a_plant(directory: Path, test: Callable[[ElastiCachePlant, Sink], Awaitable[None]]) -> None:
+def on_a_plant(
+    directory: Path, test: Callable[[ElastiCachePlant, Sink], Awaitable[None]], parts: Parts = EMBEDDED
+) -> None:
     async def run() -> None:
         sink = Sink()
-        plant = ElastiCachePlant(directory / "elasticache", directory, Clock(240), sink)
+        plant = ElastiCachePlant(directory / "elasticache", directory, Clock(240), sink, parts=parts)
         try:
             await plant.reconcile([GROUP])
             await test(plant, sink)

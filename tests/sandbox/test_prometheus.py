@@ -14,8 +14,9 @@ from tocsin.alarms.exposition import Labels, parse_exposition
 from tocsin.errors import SandboxError
 from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.metrics import SystemTime
+from tocsin.sandbox.parts import Promtool
 from tocsin.sandbox.prometheus import INTERVAL_S, Prometheus, Samples
-from tocsin.sandbox.promtool import STALE, RuleEngine, Value, find_promtool
+from tocsin.sandbox.promtool import STALE, InstalledPromtool, RuleEngine, Value, find_promtool
 from tocsin.sandbox.server import listen, serve_on
 
 RULES = Path(__file__).parents[2] / "systems" / "clocked.rules.yaml"
@@ -26,9 +27,9 @@ BUCKETS = ("0.1", "0.25", "0.5", "1", "2.5", "+Inf")
 
 
 @pytest.fixture(scope="session")
-def promtool() -> Path:
+def promtool() -> Promtool:
     try:
-        return find_promtool()
+        return InstalledPromtool(find_promtool())
     except SandboxError as error:
         pytest.skip(str(error))
 
@@ -125,7 +126,7 @@ FIRES_AFTER_S: list[tuple[str, Mapping[Labels, list[Value]], str, int | None]] =
     ("samples", "alert", "after_s"), [row[1:] for row in FIRES_AFTER_S], ids=[row[0] for row in FIRES_AFTER_S]
 )
 def test_the_four_rules_fire_when_measured(
-    promtool: Path, samples: Mapping[Labels, list[Value]], alert: str, after_s: int | None
+    promtool: Promtool, samples: Mapping[Labels, list[Value]], alert: str, after_s: int | None
 ) -> None:
     engine = RuleEngine(promtool, RULES, INTERVAL_S)
     found = engine.evaluate(samples, range(BEFORE, BEFORE + AFTER))
@@ -135,13 +136,13 @@ def test_the_four_rules_fire_when_measured(
     assert (firing[0] * INTERVAL_S if firing else None) == after_s
 
 
-def test_labels_survive_the_engine(promtool: Path) -> None:
+def test_labels_survive_the_engine(promtool: Promtool) -> None:
     odd = {series("cpu_usage_percent", path='a "quoted\\" {brace}'): [95.0] * 50}
     (active,) = RuleEngine(promtool, RULES, INTERVAL_S).evaluate(odd, [45])
     assert [dict(alert.labels)["path"] for alert in active if alert.alert == "HighCPUUsage"] == ['a "quoted\\" {brace}']
 
 
-def test_rules_that_prometheus_refuses_are_refused(promtool: Path, tmp_path: Path) -> None:
+def test_rules_that_prometheus_refuses_are_refused(promtool: Promtool, tmp_path: Path) -> None:
     broken = tmp_path / "rules.yaml"
     broken.write_text("groups: [{name: a, rules: [{alert: A, expr: 'rate(x[5m]'}]}]")
     with pytest.raises(SandboxError, match="expected rules that Prometheus can load"):
@@ -187,12 +188,12 @@ class Page:
         await send({"type": "http.response.body", "body": f"cpu_usage_percent {self.cpu}\n".encode()})
 
 
-async def life_of_an_alert(rules: Path) -> None:
+async def life_of_an_alert(rules: Path, promtool: Promtool) -> None:
     page, stop, listener = Page(), asyncio.Event(), listen()
     address = f"127.0.0.1:{listener.getsockname()[1]}"
     serving = asyncio.create_task(serve_on(listener, page.app, stop.wait))
     clock = SystemTime(Clock(240), time.time())
-    prometheus = Prometheus(rules, lambda: {"app": [address]}, clock)
+    prometheus = Prometheus(rules, lambda: {"app": [address]}, clock, promtool)
     await prometheus.start()
     try:
         async with httpx.AsyncClient(base_url=prometheus.url) as client:
@@ -222,5 +223,5 @@ async def life_of_an_alert(rules: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_live_alert_is_pending_fires_and_clears(promtool: Path) -> None:
-    asyncio.run(life_of_an_alert(RULES))
+def test_a_live_alert_is_pending_fires_and_clears(promtool: Promtool) -> None:
+    asyncio.run(life_of_an_alert(RULES, promtool))

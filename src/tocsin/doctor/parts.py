@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tocsin.doctor.result import Result, gap, warn, well
-from tocsin.errors import SandboxError
+from tocsin.errors import SandboxError, TocsinError
 
 _START_S = 60.0
 _INSTALL = "Install it again, as the lock file says: `make setup`, or pip install 'tocsin[sandbox]'."
@@ -19,7 +19,7 @@ _INSTALL = "Install it again, as the lock file says: `make setup`, or pip instal
 # The adapter can be made once in a process, so its self-test has a process of its own.
 _ADAPTER = """
 import sys
-from tocsin.errors import SandboxError
+from tocsin.errors import SandboxError, TocsinError
 from tocsin.sandbox import ministack_adapter as adapter
 try:
     adapter.check_internals()
@@ -100,6 +100,16 @@ def promtool_is_there() -> Result:
     return well(str(found))
 
 
+def docker_is_there() -> Result:
+    """The Docker that `--parts containers` would use; nothing else needs one."""
+    from tocsin.sandbox.container_parts import find_docker
+
+    try:
+        return well(f"{find_docker()} answers: `--parts containers` can be used")
+    except TocsinError as error:
+        return well(f"not needed, only `--parts containers` would: {error}")
+
+
 DRILL: Mapping[str, Callable[[], Result]] = {
     "locust": lambda: child_starts("-c", _LOCUST),
     "schemathesis": lambda: child_starts("-c", _SCHEMATHESIS),
@@ -112,5 +122,6 @@ SANDBOX: Mapping[str, Callable[[], Result]] = {
     "postgresql": postgres_starts,
     "valkey": lambda: child_starts("-c", _VALKEY),
     "promtool": promtool_is_there,
+    "docker": docker_is_there,
 }
 """What the embedded sandbox is made of."""

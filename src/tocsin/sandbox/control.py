@@ -27,9 +27,10 @@ from tocsin.loader import load_system
 from tocsin.model.base import Model
 from tocsin.project import work_directory
 from tocsin.resolve import resolve_system
-from tocsin.sandbox import rds, supervise
+from tocsin.sandbox import container_parts, rds, supervise
 from tocsin.sandbox.account import Account, open_door
 from tocsin.sandbox.drill_user import AccessKey, allow_drill_user, check_policy, create_drill_user
+from tocsin.sandbox.parts import PartsChoice
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
@@ -61,6 +62,7 @@ class SandboxState(Model):
     time_scale: float
     systems: tuple[str, ...]
     started_at: datetime
+    parts_from: PartsChoice = "embedded"
     drill_user: AccessKey | None = None
     """whom drills run as; None where IAM is not enforced, and everybody may do everything"""
     parts: tuple[Part, ...] = ()
@@ -95,15 +97,17 @@ def up(
     time_scale: float = 60,
     progress: Callable[[str], None] = lambda _: None,
     policy: str | None = None,
+    parts: PartsChoice = "embedded",
 ) -> SandboxState:
     """Start a sandbox with the replica of a system, or add the replica to the one that is running.
 
     With a `policy` (a JSON document) IAM is enforced, and drills run as a user with exactly this policy.
 
     Raises:
-        InvalidInput: there is no such replica, or no such time scale, or the policy is none.
-        SandboxError: the sandbox did not come up, or runs with another time scale or without IAM. Nothing is
-            left behind by a failed start; a system that failed to deploy into a running one leaves it as it is.
+        InvalidInput: there is no such replica, or no such time scale, or the policy is none, or there is no Docker
+            for containers.
+        SandboxError: the sandbox did not come up, or runs with another time scale, other parts or without IAM. Nothing
+            is left behind by a failed start; a system that failed to deploy into a running one leaves it as it is.
     """
     root = root.resolve()
     check_installed()
@@ -115,13 +119,15 @@ def up(
     with _locked(root):
         running = _read_state(root)
         if running is not None:
-            _check_fits(running, time_scale, policy)
+            _check_fits(running, time_scale, policy, parts)
             if policy is not None:
                 allow_drill_user(running.account, policy)
             return _add_system(root, running, system, deploy_file, progress)
         _remove_remains(root)
+        if parts == "containers":
+            container_parts.prepare(progress)
         try:
-            return _start(root, system, deploy_file, time_scale, progress, policy)
+            return _start(root, system, deploy_file, time_scale, progress, policy, parts)
         except BaseException as error:
             tail = _log_tail(root)
             _stop_everything(root)
@@ -188,6 +194,7 @@ def _start(
     time_scale: float,
     progress: Callable[[str], None],
     policy: str | None,
+    parts: PartsChoice,
 ) -> SandboxState:
     progress("starting the AWS API")
     home = directory(root)
@@ -195,7 +202,7 @@ def _start(
     lifeline_end, lifeline = os.pipe()
     try:
         region = _region(root, system)
-        process, answer = _start_daemon(home, time_scale, region, lifeline_end, iam=policy is not None)
+        process, answer = _start_daemon(home, time_scale, region, lifeline_end, parts, iam=policy is not None)
         state = SandboxState(
             pid=process.pid,
             created=psutil.Process(process.pid).create_time(),
@@ -205,6 +212,7 @@ def _start(
             time_scale=time_scale,
             systems=(system,),
             started_at=datetime.fromtimestamp(answer["started"], UTC),
+            parts_from=parts,
         )
         _deploy(root, state.account, system, deploy_file, progress)
         if policy is not None:
@@ -218,12 +226,13 @@ def _start(
 
 
 def _start_daemon(
-    home: Path, time_scale: float, region: str, lifeline_end: int, *, iam: bool
+    home: Path, time_scale: float, region: str, lifeline_end: int, parts: PartsChoice, *, iam: bool
 ) -> tuple[subprocess.Popen[bytes], Any]:
     report, report_end = os.pipe()
     with (home / "daemon.log").open("ab") as log:
         command = [sys.executable, "-m", "tocsin.sandbox.daemon", "--directory", str(home)]
         command += ["--time-scale", str(time_scale), "--account", ACCOUNT_ID, "--region", region]
+        command += ["--parts", parts]
         command += ["--iam"] if iam else []
         command += ["--report-fd", str(report_end), "--lifeline-fd", str(lifeline_end)]
         process = subprocess.Popen(
@@ -249,11 +258,16 @@ def _start_daemon(
     return process, answer
 
 
-def _check_fits(state: SandboxState, time_scale: float, policy: str | None) -> None:
+def _check_fits(state: SandboxState, time_scale: float, policy: str | None, parts: PartsChoice) -> None:
     """Whether the sandbox that runs is what was asked for."""
     if state.time_scale != time_scale:
         raise SandboxError(
             f"expected the running sandbox to have time scale {time_scale:g}, found {state.time_scale:g}. "
+            "Stop it first: `tocsin sandbox down`."
+        )
+    if state.parts_from != parts:
+        raise SandboxError(
+            f"expected the running sandbox to have its parts from `--parts {parts}`, found {state.parts_from}. "
             "Stop it first: `tocsin sandbox down`."
         )
     if policy is not None and state.drill_user is None:
@@ -408,6 +422,7 @@ def _stop_everything(root: Path) -> DownReport:
     daemons = [process for process in found if state is not None and process.pid == state.pid]
     # The daemon knows best how to end its parts; what it does not end in time is ended here.
     ended, killed = supervise.stop(daemons, _GRACE_S)
+    container_parts.remove_residue(home)
     ended_rest, killed_rest = supervise.stop(supervise.processes(home), _GRACE_S)
     rds.remove_residue(home / "rds")
     _remove_directory(home)

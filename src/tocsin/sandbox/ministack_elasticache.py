@@ -20,6 +20,7 @@ from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.elasticache import AVAILABLE, CREATING, FAILED, CacheGroup, ElastiCachePlant, GroupView
 from tocsin.sandbox.metrics import MetricStore, Scope, ScopedSink
 from tocsin.sandbox.ministack_adapter import Ministack, check_internals
+from tocsin.sandbox.parts import Parts
 
 RELIED_ON: Mapping[str, Mapping[str, str]] = {
     "services.elasticache": {
@@ -50,11 +51,13 @@ _logger = logging.getLogger("tocsin.sandbox")
 class Caches:
     """ElastiCache of one sandbox."""
 
-    def __init__(self, ministack: Ministack, store: MetricStore, directory: Path, home: Path, clock: Clock) -> None:
+    def __init__(
+        self, ministack: Ministack, store: MetricStore, directory: Path, home: Path, clock: Clock, parts: Parts
+    ) -> None:
         self._ministack = ministack
         self._elasticache = check_internals(RELIED_ON)["services.elasticache"]
         self._sink = ScopedSink(store, self._scope_of)
-        self._plant = ElastiCachePlant(directory, home, clock, self._sink, self._show)
+        self._plant = ElastiCachePlant(directory, home, clock, self._sink, self._show, parts)
         self._known: tuple[CacheGroup, ...] = ()
         self._failed: set[str] = set()
         self._lock = asyncio.Lock()

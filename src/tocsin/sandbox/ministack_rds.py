@@ -21,6 +21,7 @@ from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.loop import InLoop
 from tocsin.sandbox.metrics import MetricStore, Scope, ScopedSink
 from tocsin.sandbox.ministack_adapter import Ministack, check_internals
+from tocsin.sandbox.parts import Parts
 from tocsin.sandbox.rds import (
     AVAILABLE,
     CREATING,
@@ -71,12 +72,12 @@ _logger = logging.getLogger("tocsin.sandbox")
 class Databases:
     """RDS of one sandbox."""
 
-    def __init__(self, ministack: Ministack, store: MetricStore, directory: Path, clock: Clock) -> None:
+    def __init__(self, ministack: Ministack, store: MetricStore, directory: Path, clock: Clock, parts: Parts) -> None:
         self._ministack = ministack
         self._in_loop = InLoop()
         self._rds = check_internals(RELIED_ON)["services.rds"]
         self._sink = ScopedSink(store, self._scope_of)
-        self._plant = RdsPlant(directory, clock, self._sink, self._show)
+        self._plant = RdsPlant(directory, clock, self._sink, self._show, parts)
         self._known: tuple[tuple[DbInstance, ...], tuple[DbProxy, ...]] = ((), ())
         self._failed: set[str] = set()
         self._lock = asyncio.Lock()

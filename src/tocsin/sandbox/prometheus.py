@@ -26,7 +26,8 @@ from tocsin.alarms.exposition import Labels, names_in, parse_exposition, series
 from tocsin.alarms.prometheus import RuleFile, load_rules, parse_duration
 from tocsin.errors import SandboxError
 from tocsin.sandbox.metrics import SystemTime
-from tocsin.sandbox.promtool import STALE, ActiveAlert, RuleEngine, Value, find_promtool
+from tocsin.sandbox.parts import Promtool
+from tocsin.sandbox.promtool import STALE, ActiveAlert, RuleEngine, Value
 from tocsin.sandbox.server import Message, Receive, Send, listen, serve_lifespan, serve_on
 
 INTERVAL_S = 15
@@ -115,9 +116,9 @@ class _Instance:
 class Prometheus:
     """One server: its rules, what it scrapes, and its HTTP API on a free port of loopback."""
 
-    def __init__(self, rules: Path, discover: Discover, system_time: SystemTime) -> None:
+    def __init__(self, rules: Path, discover: Discover, system_time: SystemTime, promtool: Promtool) -> None:
         self._rules: RuleFile = load_rules(rules)
-        self._engine = RuleEngine(find_promtool(), rules, INTERVAL_S)
+        self._engine = RuleEngine(promtool, rules, INTERVAL_S)
         self._discover = discover
         self._time = system_time
         self._samples = Samples()

@@ -22,6 +22,7 @@ import yaml
 from tocsin.alarms.exposition import Labels
 from tocsin.alarms.prometheus import parse_duration
 from tocsin.errors import SandboxError
+from tocsin.sandbox.parts import Promtool
 
 STALE = "stale"
 """A series ended here: its target is gone, or does not export it any more."""
@@ -57,7 +58,7 @@ class RuleEngine:
     `interval_s` is both the scrape and the evaluation interval, in system seconds.
     """
 
-    def __init__(self, promtool: Path, rules: Path, interval_s: int) -> None:
+    def __init__(self, promtool: Promtool, rules: Path, interval_s: int) -> None:
         self._promtool = promtool
         self._rules = rules.resolve()
         self._interval_s = interval_s
@@ -68,7 +69,7 @@ class RuleEngine:
         Raises:
             SandboxError: with what promtool says is wrong.
         """
-        answer = self._run("check", "rules", str(self._rules))
+        answer = self._promtool("check", "rules", str(self._rules))
         if answer.returncode != 0:
             raise SandboxError(
                 f"{self._rules}: expected rules that Prometheus can load, found: {answer.stderr.strip()}"
@@ -100,16 +101,25 @@ class RuleEngine:
                 }
             ],
         }
-        with tempfile.TemporaryDirectory(prefix="tocsin-rules-") as directory:
+        with tempfile.TemporaryDirectory(prefix="tocsin-rules-", dir=self._promtool.scratch) as directory:
             file = Path(directory) / "test.yaml"
             file.write_text(yaml.dump(document, Dumper=_Dumper, width=2**20), encoding="utf-8")
-            answer = self._run("test", "rules", str(file))
+            answer = self._promtool("test", "rules", str(file))
         return _read(answer, times)
 
-    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+
+@dataclass(frozen=True)
+class InstalledPromtool:
+    """A `promtool` of this machine."""
+
+    program: Path
+    scratch: None = None
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run it once. Raises SandboxError when it does not answer at all."""
         try:
             return subprocess.run(
-                [str(self._promtool), *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                [str(self.program), *arguments], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise SandboxError(f"expected promtool to answer, found: {error}") from error

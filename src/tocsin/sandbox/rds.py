@@ -21,6 +21,8 @@ from typing import Protocol
 from tocsin.errors import SandboxError
 from tocsin.sandbox import postgres
 from tocsin.sandbox.clock import Clock
+from tocsin.sandbox.embedded_parts import EMBEDDED
+from tocsin.sandbox.parts import Parts
 from tocsin.sandbox.postgres import ClusterCopy, PostgresServer, Sample
 from tocsin.sandbox.rds_proxy import ProxyPool, RdsProxy, Target
 
@@ -126,9 +128,15 @@ class RdsPlant:
     """
 
     def __init__(
-        self, directory: Path, clock: Clock, metrics: MetricSink, changed: Callable[[], None] = _nobody_listens
+        self,
+        directory: Path,
+        clock: Clock,
+        metrics: MetricSink,
+        changed: Callable[[], None] = _nobody_listens,
+        parts: Parts = EMBEDDED,
     ) -> None:
         self._directory = directory
+        self._parts = parts
         self._clock = clock
         self._metrics = metrics
         self._changed = changed
@@ -236,7 +244,7 @@ class RdsPlant:
                 raise outcome
 
     async def _start(self, spec: DbInstance) -> None:
-        instance = _Instance(spec, self._directory / spec.identifier, self._clock, self._changed)
+        instance = _Instance(spec, self._directory / spec.identifier, self._clock, self._changed, self._parts)
         if spec.snapshot is None:
             await instance.create(None)
         self._instances[spec.identifier] = instance
@@ -323,13 +331,16 @@ class _Snapshot:
 class _Instance:
     """One DB instance: its server, and what happens to it. One thing happens at a time."""
 
-    def __init__(self, spec: DbInstance, directory: Path, clock: Clock, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, spec: DbInstance, directory: Path, clock: Clock, changed: Callable[[], None], parts: Parts
+    ) -> None:
         self.spec = spec
         self.server: PostgresServer | None = None
         self.status = CREATING
         self._directory = directory
         self._clock = clock
         self._changed = changed
+        self._parts = parts
         self._tasks: set[asyncio.Task[None]] = set()
         self._copying = asyncio.Lock()
 
@@ -344,6 +355,7 @@ class _Instance:
             database=self.spec.database,
             max_connections=max_connections(self.spec.instance_class),
             copy=copy,
+            parts=self._parts,
         )
         self._serve()
 
