@@ -113,7 +113,9 @@ def test_a_stopped_instance_keeps_its_data(shop: Shop, orders: str) -> None:
 def test_a_crash_is_survived(shop: Shop, orders: str) -> None:
     add(shop, orders, "committed")
     port = address(shop, orders)[1]
-    (server,) = (one for one in psutil.process_iter(["cmdline"]) if ["-p", str(port)] == (one.info["cmdline"] or [])[3:5])
+    (server,) = (
+        one for one in psutil.process_iter(["cmdline"]) if ["-p", str(port)] == (one.info["cmdline"] or [])[3:5]
+    )
     os.kill(server.pid, signal.SIGKILL)
     eventually(lambda: status(shop, orders) == "rebooting")
     wait_available(shop, orders)
