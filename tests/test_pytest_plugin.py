@@ -14,6 +14,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tocsin.ledger import Ledger
+from tocsin.model.base import Model
+from tocsin.project import ledger_path
+
 SYSTEM = """
 system: shop
 title: Shop
@@ -227,3 +231,12 @@ def test_a_file_that_no_system_names_is_told(folder: Folder) -> None:
     answer = folder.pytest("contracts/other.yaml", "--target", "staging")
     assert "that names this file under `contract`, found none" in answer.stdout
     assert answer.returncode == pytest.ExitCode.INTERRUPTED
+
+
+def test_what_a_gone_sandbox_left_behind_is_closed_before_another_is_started(folder: Folder) -> None:
+    ledger = Ledger(ledger_path(folder.root, "sandbox"), "sandbox")
+    ledger.intend("dead", "rds_proxy_throttle", "a proxy", Model(), Model())
+    answer = folder.pytest("synthetics/shop.py", "--target", "sandbox", "-k", "canary_home")
+    assert "expected a replica, found no" in answer.stdout, "nothing can be started in this folder"
+    assert ledger.entries(only_open=True) == []
+    ledger.close()

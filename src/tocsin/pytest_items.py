@@ -21,6 +21,7 @@ from tocsin.loader import load_experiment, load_system, system_names
 from tocsin.model.system import System
 from tocsin.model.verdict import Outcome, Verdict
 from tocsin.project import find_root, runs_directory, work_directory
+from tocsin.recovery import start_sandbox
 from tocsin.run import RunOptions, run_experiments
 from tocsin.smoke import check_contract, undisturbed
 from tocsin.targets import SANDBOX, check_target_name
@@ -109,9 +110,7 @@ class TocsinSession:
     def start_sandbox(self, system: str) -> None:
         """Have a sandbox with this system, for the rest of the session."""
         if self.target == SANDBOX and system not in self._sandbox_systems():
-            from tocsin.sandbox import control
-
-            control.up(system, self.root, time_scale=RunOptions.time_scale)
+            start_sandbox(system, self.root, RunOptions.time_scale, lambda _: None)
 
     def _sandbox_systems(self) -> tuple[str, ...]:
         from tocsin.sandbox import control
