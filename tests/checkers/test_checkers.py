@@ -1075,6 +1075,19 @@ def test_a_notification_stamped_in_whole_milliseconds_is_the_one_of_this_ring() 
     assert found(judge(told), "must:api-5xx").outcome == Outcome.PASS
 
 
+def test_an_outage_within_the_second_of_the_injection_is_seen() -> None:
+    def hurt(event: Event) -> Event:
+        if isinstance(event, LoadSecond) and event.at <= SCENE.accepted < event.at + 1:
+            return event.model_copy(update={"statuses": {"503": event.sent}})
+        return event
+
+    def told(history: list[Event]) -> str:
+        return next(one.message for one in judge(history).findings if one.kind == "gap")
+
+    assert "Seen: 0.0% of" in told(gap())
+    assert "Seen: 0.0% of" not in told([hurt(event) for event in gap()])
+
+
 def test_counting_work_for_long_does_not_make_the_load_look_cut() -> None:
     waited = 9.0
     history = [

@@ -339,8 +339,13 @@ class Timeline:
 
     @cached_property
     def fault_load(self) -> tuple[LoadSecond, ...]:
-        """Seconds from the accepted injection to the request of its undo."""
-        return () if self.accepted is None else self.load_within(self.accepted, self.fault_end)
+        """Seconds from the accepted injection to the request of its undo, those too that either cuts through.
+
+        What fails in them fails by the fault; and where a minute takes a second, an outage may fit into one.
+        """
+        if self.accepted is None:
+            return ()
+        return tuple(one for one in self.load if self.accepted < one.at + 1 and one.at < self.fault_end)
 
     @cached_property
     def recovery_load(self) -> tuple[LoadSecond, ...]:
