@@ -23,6 +23,7 @@ LOG_GROUP = "/ecs/clocked-app"
 INSTANCE, DATABASE, MASTER_USER = "clocked-db", "clocked", "clocked"
 CACHE = "clocked-redis"
 PORT = 3000
+CPU_UNITS = 512
 DESIRED, LEAST, MOST = 2, 2, 10
 LOAD_USERS = 10
 TAGS = {"chaos-opt-in": "true", "chaos-system": "clocked"}
@@ -159,13 +160,18 @@ def task_definition(account: Account) -> str:
     database = vault.describe_secret(SecretId="clocked/db")["ARN"]
     groups = account.client("elasticache").describe_replication_groups(ReplicationGroupId=CACHE)
     redis = groups["ReplicationGroups"][0]["NodeGroups"][0]["PrimaryEndpoint"]
-    environment = {"APP_VERSION": VERSION, "REDIS_HOST": redis["Address"], "REDIS_PORT": str(redis["Port"])}
+    environment = {
+        "APP_VERSION": VERSION,
+        "CPU_UNITS": str(CPU_UNITS),
+        "REDIS_HOST": redis["Address"],
+        "REDIS_PORT": str(redis["Port"]),
+    }
     answer = account.client("ecs").register_task_definition(
         family=FAMILY,
         requiresCompatibilities=["FARGATE"],
         networkMode="awsvpc",
-        cpu="1024",
-        memory="2048",
+        cpu=str(CPU_UNITS),
+        memory="1024",
         executionRoleArn=f"arn:aws:iam::{account.account_id}:role/clocked-task-execution",
         containerDefinitions=[
             {

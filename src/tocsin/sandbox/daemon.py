@@ -101,6 +101,7 @@ class Daemon:
             account=self._account,
             call_api=self._ministack.call_api,
             code=self._ministack.code,
+            task_stats=self._containers.tasks.stats,
             changed={
                 "rds": (self._databases.changed,),
                 "elasticache": (self._caches.changed,),

@@ -14,7 +14,8 @@ import uuid
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from tocsin.alarms.cloudwatch import metric_key
 from tocsin.sandbox import ecs
@@ -107,8 +108,8 @@ class Account(Protocol):
     def log(self, scope: Scope, container: ContainerDefinition, task_id: str) -> LineSink:
         """Where the lines of a container go. Raises CannotStart when its log group is not there."""
 
-    def environment(self, scope: Scope) -> Mapping[str, str]:
-        """Variables that every container has."""
+    def environment(self, scope: Scope, task_id: str) -> Mapping[str, str]:
+        """Variables that every container of a task has."""
 
 
 class TargetGroups(Protocol):
@@ -155,7 +156,8 @@ class Task:
     """system seconds"""
     at: dict[str, float] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    measured: float = field(default_factory=time.monotonic)
+    measured: tuple[float, float] = field(default_factory=lambda: (time.monotonic(), 0.0))
+    """when its utilization was published last, and processor seconds used by then"""
 
     @property
     def arn(self) -> str:
@@ -428,7 +430,7 @@ class EcsPlant:
             if await self._told_to_stop(task, seconds):
                 return False
         task.containers = [self._container(task, definition) for definition in task.definition.containers]
-        environment = self._account.environment(task.scope)
+        environment = self._account.environment(task.scope, task.id)
         for container, definition in zip(task.containers, task.definition.containers, strict=True):
             directory = self._images.pull(definition.image)
             write = self._account.log(task.scope, definition, task.id)
@@ -525,17 +527,39 @@ class EcsPlant:
     @staticmethod
     def _utilization(task: Task, groups: Mapping[int, Sequence[int]]) -> tuple[float | None, float | None]:
         usages = [container.usage(groups) for container in task.containers]
-        now = time.monotonic()
-        elapsed_s, task.measured = now - task.measured, now
+        before, task.measured = task.measured, (time.monotonic(), sum(usage.cpu_s for usage in usages))
+        elapsed_s, used_s = (now - then for now, then in zip(task.measured, before, strict=True))
         cpu = memory = None
         if task.definition.cpu_units and elapsed_s > 0:
             vcpus = task.definition.cpu_units / CPU_UNITS_PER_VCPU
-            cpu = 100.0 * sum(usage.cpu_s for usage in usages) / elapsed_s / vcpus
+            cpu = 100.0 * used_s / elapsed_s / vcpus
             # Fargate gives no more than was reserved. A process here may take more, and works on as if it had not.
             cpu = min(100.0, cpu) if task.launch_type == "FARGATE" else cpu
         if task.definition.memory_mib:
             memory = 100.0 * sum(usage.memory_bytes for usage in usages) / (task.definition.memory_mib * _MIB)
         return cpu, memory
+
+    def stats(self, task_id: str) -> Mapping[str, Any] | None:
+        """What the task metadata endpoint answers to `/task/stats`: Docker's statistics of each container by its id.
+
+        As far as the sandbox has them: the time, processor time in nanoseconds, memory in bytes. None for a task that
+        does not run
+        ([version 4](https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint-v4-fargate.html)).
+        """
+        task = self.tasks.get(task_id)
+        if task is None or task.last_status != "RUNNING":
+            return None
+        groups, read = process_groups(), datetime.now(UTC).isoformat()
+        usages = {container.spec.name: container.usage(groups) for container in task.containers}
+        return {
+            f"{task.id}-{name}": {
+                "name": name,
+                "read": read,
+                "cpu_stats": {"cpu_usage": {"total_usage": round(usage.cpu_s * 1e9)}},
+                "memory_stats": {"usage": usage.memory_bytes},
+            }
+            for name, usage in usages.items()
+        }
 
     def pids(self) -> Mapping[int, str]:
         """Process id -> what it is, of all containers that run."""

@@ -22,7 +22,7 @@ from tocsin.sandbox.ecs_plant import Address, ContainerDefinition, EcsPlant, Tas
 from tocsin.sandbox.loop import InLoop
 from tocsin.sandbox.metrics import MetricStore, Scope
 from tocsin.sandbox.ministack_adapter import Ministack, check_internals
-from tocsin.sandbox.server import ApiError
+from tocsin.sandbox.server import TASK_PATH, ApiError
 from tocsin.sandbox.tasks import CannotStart, Images, LineSink
 
 RELIED_ON: Mapping[str, Mapping[str, str]] = {
@@ -202,8 +202,8 @@ class Containers:
                 f"ResourceInitializationError: unable to pull secrets or registry auth: {error}"
             ) from error
 
-    def environment(self, scope: Scope) -> Mapping[str, str]:
-        """Variables of every container: how to reach this AWS."""
+    def environment(self, scope: Scope, task_id: str) -> Mapping[str, str]:
+        """Variables of every container: how to reach this AWS, and what it says of the task."""
         account, region = scope
         return {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
@@ -215,6 +215,7 @@ class Containers:
             "AWS_ACCESS_KEY_ID": account,
             "AWS_SECRET_ACCESS_KEY": "sandbox",
             "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
+            "ECS_CONTAINER_METADATA_URI_V4": f"{self._endpoint_url}{TASK_PATH}{task_id}",
         }
 
     def log(self, scope: Scope, container: ContainerDefinition, task_id: str) -> LineSink:

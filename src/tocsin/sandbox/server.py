@@ -28,6 +28,8 @@ Door = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d{8}/([^/]+)/([^/]+)/aws4_request")
 _API_PATH = re.compile(r"/_aws/execute-api/([^/]+)(/.*)?")
+TASK_PATH = "/_tocsin/ecs/v4/"
+"""Below it is the task metadata endpoint of each task of ECS. On AWS its address is one that only the task reaches."""
 _CODE_PATH = "/_tocsin/lambda-code/"
 _DOOR_PATH = "/_tocsin/"
 
@@ -72,6 +74,8 @@ class Gateway:
     """of a request whose access key is not an account id"""
     call_api: ApiCall
     code: Callable[[str], bytes | None]
+    task_stats: Callable[[str], Mapping[str, Any] | None]
+    """id of a task of ECS -> what its metadata endpoint answers to `/task/stats`"""
     changed: Mapping[str, Sequence[Callable[[], Awaitable[None]]]]
     """service -> what is to be awaited after each call to it, before it is answered"""
     doors: Mapping[str, Door]
@@ -143,6 +147,8 @@ async def _route(gateway: Gateway, scope: Message, receive: Receive, send: Send)
         await _serve_api(gateway.call_api, api[1], api[2] or "/", scope, receive, send)
     elif path.startswith(_CODE_PATH):
         await _serve_code(gateway, path.removeprefix(_CODE_PATH), send)
+    elif path.startswith(TASK_PATH):
+        await _serve_task(gateway, path.removeprefix(TASK_PATH), send)
     elif path.startswith(_DOOR_PATH):
         await _serve_door(gateway, path.removeprefix(_DOOR_PATH), receive, send)
     else:
@@ -252,6 +258,16 @@ async def _serve_code(gateway: Gateway, digest: str, send: Send) -> None:
         await _answer(send, 404, {"content-type": "text/plain"}, b"no such deployment package")
     else:
         await _answer(send, 200, {"content-type": "application/zip"}, code)
+
+
+async def _serve_task(gateway: Gateway, path: str, send: Send) -> None:
+    task, _, wanted = path.partition("/")
+    stats = gateway.task_stats(task) if wanted == "task/stats" else None
+    headers = {"content-type": "application/json"}
+    if stats is None:
+        await _answer(send, 404, headers, json.dumps(f"the sandbox has no {wanted} of a task {task}").encode())
+    else:
+        await _answer(send, 200, headers, json.dumps(stats).encode())
 
 
 async def _serve_door(gateway: Gateway, name: str, receive: Receive, send: Send) -> None:

@@ -85,6 +85,7 @@ class Usage:
     """What processes used."""
 
     cpu_s: float
+    """processor seconds since the container was started"""
     memory_bytes: int
 
 
@@ -99,6 +100,7 @@ class Container:
     _process: asyncio.subprocess.Process | None = None
     _reader: asyncio.Task[None] | None = None
     _seen: dict[int, float] = field(default_factory=dict)
+    _cpu_s: float = 0.0
     _burners: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     @property
@@ -197,7 +199,7 @@ class Container:
                 await asyncio.wait_for(self._reader, _KILL_S)
 
     def usage(self, groups: Mapping[int, Sequence[int]]) -> Usage:
-        """Processor seconds used since the last look, and the resident memory now; `groups` from `process_groups`."""
+        """Processor time used so far, as far as it was looked at, and memory now; `groups` from `process_groups`."""
         cpu: dict[int, float] = {}
         memory = 0
         for pid in (*groups.get(self.pid or 0, ()), *(burner.pid for burner in self._burners)):
@@ -206,9 +208,9 @@ class Container:
                 times = process.cpu_times()
                 cpu[pid] = times.user + times.system
                 memory += process.memory_info().rss
-        used = sum(max(0.0, seconds - self._seen.get(pid, 0.0)) for pid, seconds in cpu.items())
+        self._cpu_s += sum(max(0.0, seconds - self._seen.get(pid, 0.0)) for pid, seconds in cpu.items())
         self._seen = cpu
-        return Usage(used, memory)
+        return Usage(self._cpu_s, memory)
 
 
 def _mark() -> dict[str, str]:

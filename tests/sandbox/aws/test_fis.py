@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from botocore.exceptions import ClientError
@@ -48,6 +49,14 @@ def burners() -> int:
     return found
 
 
+def processor_seconds(service: Fleet) -> float:
+    """What the first task reads of itself at its metadata endpoint."""
+    task = service.tasks()[0]["taskArn"].rsplit("/", 1)[1]
+    url = f"{service.shop.account.target.endpoint_url}/_tocsin/ecs/v4/{task}/task/stats"
+    containers = httpx.get(url).raise_for_status().json()
+    return float(sum(one["cpu_stats"]["cpu_usage"]["total_usage"] for one in containers.values()) / 1e9)
+
+
 @pytest.fixture
 def service(fleet: Fleet) -> Fleet:
     fleet.create(fleet.define(), desired=2)
@@ -64,6 +73,8 @@ def test_stress_is_seen_in_cloudwatch_and_ends_with_the_fault(service: Fleet, tm
     assert lifecycle.inject(fault) is FaultStage.EFFECTIVE
     assert burners() == 2
     eventually(lambda: (shop.latest("AWS/ECS", "CPUUtilization", **by) or 0) > 70)
+    before = processor_seconds(service)
+    eventually(lambda: processor_seconds(service) > before)
     # As when the process that injected was killed.
     assert len(recover(shop.account.target, ledger)) == 1
     assert eventually(lambda: burners() == 0)

@@ -62,7 +62,7 @@ class Server:
         self.database = Database(settings)
         self.tokens = Tokens(settings)
         self.started = time.monotonic()
-        self.metrics = Metrics(self.database, [(method, path) for method, path, _ in ROUTES], settings.vcpus)
+        self.metrics = Metrics(self.database, [(method, path) for method, path, _ in ROUTES], settings)
 
 
 def health(server: Server, call: Call) -> tuple[int, Any]:

@@ -22,6 +22,7 @@ class Settings:
     redis_host: str
     redis_port: int
     pool_size: int
+    metadata_url: str
     vcpus: float
     token_life_s: int
 
@@ -40,7 +41,8 @@ class Settings:
             redis_host=os.environ["REDIS_HOST"],
             redis_port=int(os.environ["REDIS_PORT"]),
             pool_size=int(os.environ.get("DATABASE_POOL", "10")),
-            vcpus=float(os.environ.get("CPU_UNITS", "1024")) / 1024,
+            metadata_url=os.environ["ECS_CONTAINER_METADATA_URI_V4"],
+            vcpus=float(os.environ["CPU_UNITS"]) / 1024,
             token_secret=os.environ["TOKEN_SECRET"],
             token_life_s=int(os.environ.get("TOKEN_LIFE_S", "3600")),
         )
