@@ -22,9 +22,11 @@ from tocsin.alarms.feasibility import (
     forecast,
     forecast_all,
     forecast_composite,
+    forecast_rule,
     needed_of,
     time_to_detect,
 )
+from tocsin.alarms.prometheus import rules_of
 from tocsin.loader import load_experiment, load_system
 from tocsin.model.system import CompositeAlarm, MetricAlarm
 
@@ -368,6 +370,11 @@ def test_every_experiment_of_ours_can_ring(path: Path, scale: float) -> None:
     # Load alone is enough: neither canaries nor contract have to help.
     traffic = Traffic(arrivals_per_s=extension.load.arrivals_per_s, scale=scale)
     wanted = {entry.alarm: entry.within for entry in extension.expect.must_alarms}
-    alarms = {name: one.cloudwatch for name, one in system.alarms.items()}
-    for name, found in forecast_all(wanted, alarms, traffic, {}).items():
-        assert found.feasible, f"{name}: {found.detail}"
+    alarms = {name: one.cloudwatch for name, one in system.cloudwatch_alarms.items()}
+    on_cloudwatch = {name: within for name, within in wanted.items() if name in alarms}
+    found = forecast_all(on_cloudwatch, alarms, traffic, {})
+    rules = rules_of(ROOT, system)
+    for name in wanted.keys() - on_cloudwatch.keys():
+        found[name] = forecast_rule(rules[system.prometheus_alarms[name].prometheus.alert], wanted[name])
+    assert found.keys() == wanted.keys()
+    assert all(one.feasible for one in found.values()), found

@@ -14,6 +14,7 @@ from tocsin.model.duration import Duration
 from tocsin.target import aws_errors
 
 _NAME = r"^[A-Za-z0-9_-]{1,255}$"
+_ROLE = r"^(arn:[^:]+:iam::\d{12}:role/)?[\w+=,.@/-]+$"
 _ENTRY = "tocsin:entry"
 """Tag of what a fault made: its ledger entry."""
 _ALIVE = ("pending", "initiating", "running")
@@ -52,7 +53,7 @@ class EcsTaskCpuStress(Fault[StressState]):
 
     cluster: str = Field(pattern=_NAME, description="name of the cluster")
     service: str = Field(pattern=_NAME, description="name of the service")
-    role: str = Field(pattern=r"^arn:[^:]+:iam::\d{12}:role/.+$", description="ARN of the role of the experiment")
+    role: str = Field(pattern=_ROLE, description="role of the experiment: its name, with its path; or its ARN")
     percent: int = Field(default=100, ge=1, le=100, description="of each worker's processor")
     workers: int = Field(default=0, ge=0, description="how many; 0 for one a vCPU")
     duration: Duration = Field(default=720.0, description="from one minute to twelve hours")
@@ -80,7 +81,7 @@ class EcsTaskCpuStress(Fault[StressState]):
             "fis:StartExperiment": (template, experiment),
             "fis:StopExperiment": (experiment,),
             "fis:TagResource": (template, experiment),
-            "iam:PassRole": (self.role,),
+            "iam:PassRole": (self.role if self.role.startswith("arn:") else arns.global_("iam", f"role/{self.role}"),),
         }.get(action, super().scope(action, arns))
 
     def observe(self, aws: Aws, prior: StressState | None) -> StressState:
@@ -101,7 +102,7 @@ class EcsTaskCpuStress(Fault[StressState]):
             template = fis.create_experiment_template(
                 clientToken=aws.entry,
                 description=f"tocsin {aws.entry}",
-                roleArn=self.role,
+                roleArn=self._role_arn(aws),
                 stopConditions=[{"source": "none"}],
                 targets={"tasks": target},
                 actions={
@@ -127,6 +128,11 @@ class EcsTaskCpuStress(Fault[StressState]):
         for template in self._pages(aws, "list_experiment_templates", "experimentTemplates"):
             with suppress(NotFound), aws_errors(f"deleting experiment template {template['id']}"):
                 aws.client("fis").delete_experiment_template(id=template["id"])
+
+    def _role_arn(self, aws: Aws) -> str:
+        if self.role.startswith("arn:"):
+            return self.role
+        return f"arn:{aws.partition}:iam::{aws.target.account}:role/{self.role}"
 
     def _experiments(self, aws: Aws) -> list[dict[str, Any]]:
         return self._pages(aws, "list_experiments", "experiments")
