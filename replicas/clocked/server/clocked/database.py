@@ -15,7 +15,7 @@ from clocked.errors import ApiError, Unavailable
 from clocked.settings import Settings
 
 _SOCKET_TIMEOUT_S = 13
-_BORROW_TIMEOUT_S = 1.0
+_BORROW_TIMEOUT_S = 0.5
 _STATEMENT_TIMEOUT_MS = 10_000
 """A statement that waits for a lock gives its connection back at last."""
 
