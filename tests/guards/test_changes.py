@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,13 @@ def run_foreign(aws: Aws, root: Path, **rules: Any) -> bool:
     """A method of one process that makes a file; whether the file is there afterwards."""
     made = root / "made"
     provider = {"type": "process", "path": "touch", "arguments": [str(made)]}
-    raw = {"method": [{"type": "action", "name": "make", "provider": provider}]}
+    run_part(aws, root, "method", provider, **rules)
+    return made.exists()
+
+
+def run_part(aws: Aws, root: Path, part: str, provider: dict[str, Any], **rules: Any) -> None:
+    """An experiment whose `part`, method or rollbacks, has one action."""
+    raw = {part: [{"type": "action", "name": "act", "provider": provider}]}
     plan = Planner(ROOT).plan(ROOT / "experiments" / "leave-attendance" / "clock-in-throttled.yaml")
     target = aws.target(**rules)
     history = History(root / "history.jsonl")
@@ -235,13 +242,18 @@ def run_foreign(aws: Aws, root: Path, **rules: Any) -> bool:
         seed=0,
     )
     guards = ChangeGuards(target, KillSwitch(root, target), history.record)
-    faults = FaultLifecycle(target=target, ledger=ledger, drill="d")
+    faults = FaultLifecycle(
+        target=target,
+        ledger=ledger,
+        drill="d",
+        permit=lambda change, aws: guards.permit(change.resource, lambda: change.arns(aws)),
+    )
     try:
-        Injector(ctx, raw, faults, guards.permit_foreign).run_method()
+        injector = Injector(ctx, raw, faults, guards.permit_foreign)
+        injector.run_method() if part == "method" else injector.run_rollbacks()
     finally:
         ledger.close()
         history.close()
-    return made.exists()
 
 
 def test_where_nothing_is_limited_an_action_of_another_extension_runs(aws: Aws, tmp_path: Path) -> None:
@@ -266,6 +278,41 @@ def test_the_kill_switch_is_asked_before_it_too(aws: Aws, tmp_path: Path) -> Non
     with pytest.raises(Refused, match="enough"):
         run_foreign(aws, tmp_path, foreign_actions=True)
     assert not (tmp_path / "made").exists()
+
+
+# --- procedures ---------------------------------------------------------------------------------------------
+
+DATABASE = "arn:aws:rds:eu-west-1:123456789012:db:orders"
+STATEMENT = {
+    "type": "python",
+    "module": "tocsin.procedures",
+    "func": "postgres_query",
+    "arguments": {"secret": "orders/db", "sql": "SELECT pg_terminate_backend(1)"},
+}
+
+
+def run_statement(aws: Aws, root: Path, part: str) -> None:
+    way_in = {"host": "127.0.0.1", "port": 1, "username": "app", "password": "x", "dbInstanceIdentifier": "orders"}
+    aws.answers["GetSecretValue"] = lambda request: {"ARN": "arn", "SecretString": json.dumps(way_in)}
+    aws.asked.clear()
+    run_part(aws, root, part, STATEMENT, opt_in=YES)
+
+
+def test_a_statement_in_a_method_needs_the_consent_of_its_database(aws: Aws, tmp_path: Path) -> None:
+    """Whoever runs it reads the secret once more, after the guards have asked where it leads."""
+    tagging(aws, {DATABASE: {}})
+    with pytest.raises(Refused) as no:
+        run_statement(aws, tmp_path, "method")
+    assert (no.value.guard, aws.asked.count("GetSecretValue")) == ("opt-in", 1)
+    tagging(aws, {DATABASE: YES})
+    run_statement(aws, tmp_path, "method")
+    assert aws.asked.count("GetSecretValue") == 2
+
+
+def test_the_way_back_needs_no_consent(aws: Aws, tmp_path: Path) -> None:
+    tagging(aws, {DATABASE: {}})
+    run_statement(aws, tmp_path, "rollbacks")
+    assert (aws.asked.count("GetSecretValue"), aws.asked.count("GetResources")) == (1, 0)
 
 
 # --- plain `chaos run` --------------------------------------------------------------------------------------
