@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "checkers": {"model", "errors", "alarms"},
     "report": {"model", "errors", "checkers"},
     "doctor": {"model", "errors", "alarms", "guards", "ledger", "loader", "project", "resolve", "sandbox"}
-    | {"target", "targets"},
+    | {"coverage", "faults", "permissions", "target", "targets", "validation"},
     "coverage": {"model", "errors", "loader", "report"},
     "context": {"model", "errors", "history", "target"},
 }

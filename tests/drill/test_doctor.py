@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.drill
 
 ALARM = "itcenter-dev-api-latency"
 QUEUE = "itcenter-dev-oncall"
+PROXY = "itcenter-dev-proxy"
+ROLE = "arn:aws:iam::123456789012:role/chaos-dead-man"
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,41 @@ def test_a_planted_gap_is_seen_and_gone_when_it_is_mended(
 def test_credentials_of_another_account_are_seen(patient: Patient) -> None:
     elsewhere = Place(patient.place.root, replace(patient.place.target, account="999999999999"))
     assert TARGET["identity"](elsewhere).level is Level.GAP
+
+
+def test_what_experiments_change_without_having_opted_in_is_seen(patient: Patient) -> None:
+    asking = patient.deployed.target.rules.model_copy(update={"opt_in": {"chaos-opt-in": "true"}})
+    deployed = replace(patient.deployed, target=replace(patient.deployed.target, rules=asking))
+    rds = patient.checkout.client("rds")
+    arn = rds.describe_db_proxies(DBProxyName=PROXY)["DBProxies"][0]["DBProxyArn"]
+    rds.remove_tags_from_resource(ResourceName=arn, TagKeys=["chaos-opt-in"])
+    try:
+        seen = ask(SYSTEM["opt-in"], deployed)
+    finally:
+        rds.add_tags_to_resource(ResourceName=arn, Tags=[{"Key": "chaos-opt-in", "Value": "true"}])
+    assert (seen.level, seen.found) == (Level.GAP, f"{arn} lacks chaos-opt-in=true")
+    assert ask(SYSTEM["opt-in"], deployed).level is Level.OK
+
+
+def test_a_dead_mans_role_that_is_missing_or_trusts_nobody_is_seen(patient: Patient) -> None:
+    place = replace(patient.place, target=replace(patient.place.target, dead_man_role=ROLE))
+    iam, name = patient.checkout.client("iam"), ROLE.rpartition("/")[2]
+    missing = ask(TARGET["dead man"], place)
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust("lambda.amazonaws.com"))
+    try:
+        untrusting = ask(TARGET["dead man"], place)
+        iam.update_assume_role_policy(RoleName=name, PolicyDocument=trust("scheduler.amazonaws.com"))
+        mended = ask(TARGET["dead man"], place)
+    finally:
+        iam.delete_role(RoleName=name)
+    assert (missing.level, missing.found) == (Level.GAP, f"there is no role {ROLE}")
+    assert (untrusting.level, untrusting.found) == (Level.GAP, f"{ROLE} does not trust scheduler.amazonaws.com")
+    assert mended.level is Level.OK
+
+
+def trust(service: str) -> str:
+    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def test_a_target_in_another_region_has_none_of_the_names(patient: Patient) -> None:

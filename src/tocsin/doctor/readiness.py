@@ -15,22 +15,28 @@ from typing import Any
 from tocsin.alarms.deploy import definition_drift, describe_alarms
 from tocsin.alarms.prometheus import PrometheusApi, rule_drift, rules_of
 from tocsin.alarms.states import read_states
+from tocsin.coverage.table import experiments_of
 from tocsin.doctor.result import Result, gap, warn, well
-from tocsin.errors import Refused, TargetError
+from tocsin.errors import NotFound, Refused, TargetError
+from tocsin.faults.base import Aws
 from tocsin.guards.admission import check_freeze, check_identity, check_window
+from tocsin.guards.changes import missing_tags, resource_tags
 from tocsin.guards.kill_switch import KillSwitch
 from tocsin.guards.lock import holder_of
 from tocsin.ledger import Ledger
 from tocsin.model.system import AlarmState, System
+from tocsin.permissions import faults
 from tocsin.project import ledger_path
 from tocsin.resolve import resolve_base_url, resolve_system
 from tocsin.target import Target, aws_errors
+from tocsin.validation import Planner
 
 # AWS refuses a request whose time differs from its own by more than this
 # (https://docs.aws.amazon.com/IAM/latest/UserGuide/signature-v4-troubleshooting.html).
 _SKEW_REFUSED_S = 300.0
 # A transition counts only after the injection, by CloudWatch's clock and ours; the header tells whole seconds.
 _SKEW_SEEN_S = 5.0
+_SCHEDULER = "scheduler.amazonaws.com"
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,42 @@ def calendar(place: Place) -> Result:
         return warn(str(refusal), "")
 
 
+def dead_man_role(place: Place) -> Result:
+    """The role under which EventBridge Scheduler ends a fault exists, and may be assumed by it.
+
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/setting-up.html
+    """
+    role = place.target.dead_man_role
+    if role is None:
+        return well("none: if this machine dies, most faults stay until `tocsin recover`")
+    mend = "Create it as docs/SAFETY.md says, or take `dead_man_role` out of tocsin.toml."
+    try:
+        with aws_errors(f"looking for the role {role}"):
+            found = place.target.client("iam").get_role(RoleName=role.rsplit("/", 1)[-1])["Role"]
+    except NotFound:
+        return gap(f"there is no role {role}", mend)
+    except TargetError as error:
+        # A drill passes the role on and never reads it: whoever may drill need not be allowed to look.
+        return warn(f"cannot be told: {error}", "Allow iam:GetRole on it, or ask whoever may look.")
+    if found["Arn"] != role:
+        return gap(f"there is no role {role}, but {found['Arn']}", mend)
+    if not _trusts(found["AssumeRolePolicyDocument"], _SCHEDULER):
+        return gap(f"{role} does not trust {_SCHEDULER}", f"Allow {_SCHEDULER} sts:AssumeRole in its trust policy.")
+    return well(f"{role} is there and trusts the scheduler")
+
+
+def _trusts(policy: Mapping[str, Any], service: str) -> bool:
+    """Whether a trust policy allows a service; lists of one may be their element."""
+    statements = policy["Statement"]
+    principals = (
+        statement.get("Principal", {})
+        for statement in (statements if isinstance(statements, list) else [statements])
+        if statement["Effect"] == "Allow"
+    )
+    services = (principal.get("Service", []) for principal in principals if isinstance(principal, Mapping))
+    return any(service == found or (isinstance(found, list) and service in found) for found in services)
+
+
 def names(deployed: Deployed) -> Result:
     """Everything that the system file names is there: APIs, user pools, topics."""
     system = deployed.resolved
@@ -174,6 +216,27 @@ def region(deployed: Deployed) -> Result:
             "Take the target of that region, or correct `region` of the system file.",
         )
     return well(deployed.target.region)
+
+
+def opt_in(deployed: Deployed) -> Result:
+    """Everything that the system's experiments change carries the tags that the target asks for."""
+    wanted = deployed.target.rules.opt_in
+    if not wanted:
+        return well("this target asks for no tags")
+    arns = sorted(set(_changed(deployed)))
+    lacking = missing_tags(resource_tags(deployed.target, arns), arns, wanted)
+    if lacking:
+        told = "; ".join(f"{arn} lacks {', '.join(missing)}" for arn, missing in lacking.items())
+        return gap(told, "Tag it, if its owner agrees.")
+    return well(f"{len(arns)} resources that experiments change have the tags")
+
+
+def _changed(deployed: Deployed) -> Iterator[str]:
+    """ARNs of what the system's experiments change, as far as they are faults of Tocsin."""
+    planner, aws = Planner(deployed.root), Aws(deployed.target, entry="")
+    for experiment in experiments_of(deployed.root, deployed.system.system):
+        for fault in faults(planner.plan(Path(experiment.path))):
+            yield from fault.arns(aws)
 
 
 def alarms_exist(deployed: Deployed) -> Result:
@@ -279,12 +342,14 @@ TARGET: Mapping[str, Callable[[Place], Result]] = {
     "account lock": account_lock,
     "kill switch": kill_switch,
     "calendar": calendar,
+    "dead man": dead_man_role,
 }
 """Asked of every target, in this order; without the right identity nothing more is asked."""
 
 SYSTEM: Mapping[str, Callable[[Deployed], Result]] = {
     "names": names,
     "region": region,
+    "opt-in": opt_in,
     "alarms": alarms_exist,
     "definitions": alarms_as_documented,
     "ringing": alarms_quiet,

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tocsin.errors import Refused
 from tocsin.guards.admission import check_freeze, check_window
@@ -88,10 +88,8 @@ class ChangeGuards:
         if not arns:
             raise Refused("opt-in", f"expected the ARN of {resource}, found none: its tags cannot be read.")
         tags = resource_tags(self._target, arns)
-        for arn in arns:
-            missing = [f"{name}={value}" for name, value in wanted.items() if tags.get(arn, {}).get(name) != value]
-            if missing:
-                raise Refused("opt-in", _not_opted_in(arn, missing, tags.get(arn)))
+        for arn, missing in missing_tags(tags, arns, wanted).items():
+            raise Refused("opt-in", _not_opted_in(arn, missing, tags.get(arn)))
         names = ", ".join(f"{name}={value}" for name, value in wanted.items())
         return f"{', '.join(arns)}: {names}"
 
@@ -178,6 +176,17 @@ def resource_tags(target: Target, arns: Sequence[str]) -> dict[str, dict[str, st
             pages = target.client("iam").get_paginator("list_role_tags").paginate(RoleName=arn.rsplit("/", 1)[1])
             found[arn] = {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
     return found
+
+
+def missing_tags(
+    tags: Mapping[str, Mapping[str, str]], arns: Iterable[str], wanted: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """ARN -> the wanted tags (`name=value`) that it lacks, by its tags of `resource_tags`; only those that lack any."""
+    lacking = {
+        arn: [f"{name}={value}" for name, value in wanted.items() if tags.get(arn, {}).get(name) != value]
+        for arn in arns
+    }
+    return {arn: missing for arn, missing in lacking.items() if missing}
 
 
 def _not_opted_in(arn: str, missing: Sequence[str], tags: dict[str, str] | None) -> str:
