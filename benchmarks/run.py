@@ -108,7 +108,8 @@ def temporary_root() -> Iterator[Path]:
         for name in LINKED:
             if (CHECKOUT / name).is_dir():
                 (root / name).symlink_to(CHECKOUT / name)
-        (root / "experiments").mkdir()
+        # All of the system's: `tocsin validate` also asks which of its promises no experiment covers.
+        shutil.copytree(CHECKOUT / "experiments" / SYSTEM, root / "experiments" / SYSTEM)
         yield root
     finally:
         control.down(root)
