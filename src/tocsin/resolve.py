@@ -132,9 +132,7 @@ def _look_up(lookup: Lookup, target: Target) -> str:
 
 
 def _http_api(name: str, target: Target) -> Mapping[str, Any]:
-    with aws_errors("listing HTTP APIs"):
-        pages = target.client("apigatewayv2").get_paginator("get_apis").paginate()
-        apis = [api for page in pages for api in page["Items"]]
+    apis = _listed("HTTP APIs", target, "apigatewayv2", "get_apis", "Items")
     found: Mapping[str, Any] = _only("HTTP API", name, {api["Name"]: api for api in apis})
     return found
 
@@ -145,10 +143,8 @@ def user_pool_id(name: str, target: Target) -> str:
     Raises:
         NotFound: there is none.
     """
-    with aws_errors("listing user pools"):
-        pages = target.client("cognito-idp").get_paginator("list_user_pools").paginate(MaxResults=60)
-        pools = {pool["Name"]: pool["Id"] for page in pages for pool in page["UserPools"]}
-    return str(_only("Cognito user pool", name, pools))
+    pools = _listed("user pools", target, "cognito-idp", "list_user_pools", "UserPools", MaxResults=60)
+    return str(_only("Cognito user pool", name, {pool["Name"]: pool["Id"] for pool in pools}))
 
 
 def user_pool_client_id(pool_id: str, name: str, target: Target) -> str:
@@ -157,16 +153,13 @@ def user_pool_client_id(pool_id: str, name: str, target: Target) -> str:
     Raises:
         NotFound: there is none.
     """
-    with aws_errors("listing app clients"):
-        pages = target.client("cognito-idp").get_paginator("list_user_pool_clients").paginate(UserPoolId=pool_id)
-        clients = {c["ClientName"]: c["ClientId"] for page in pages for c in page["UserPoolClients"]}
-    return str(_only("app client", name, clients))
+    of = {"UserPoolId": pool_id}
+    clients = _listed("app clients", target, "cognito-idp", "list_user_pool_clients", "UserPoolClients", **of)
+    return str(_only("app client", name, {client["ClientName"]: client["ClientId"] for client in clients}))
 
 
 def _topic_arn(name: str, target: Target) -> str:
-    with aws_errors("listing SNS topics"):
-        pages = target.client("sns").get_paginator("list_topics").paginate()
-        arns = [topic["TopicArn"] for page in pages for topic in page["Topics"]]
+    arns = [topic["TopicArn"] for topic in _listed("SNS topics", target, "sns", "list_topics", "Topics")]
     return str(_only("SNS topic", name, {arn.rsplit(":", 1)[1]: arn for arn in arns}))
 
 
@@ -176,18 +169,23 @@ def _parameter(name: str, target: Target) -> str:
 
 
 def _load_balancer(name: str, target: Target) -> Mapping[str, Any]:
-    with aws_errors("listing load balancers"):
-        pages = target.client("elbv2").get_paginator("describe_load_balancers").paginate()
-        balancers = [balancer for page in pages for balancer in page["LoadBalancers"]]
+    balancers = _listed("load balancers", target, "elbv2", "describe_load_balancers", "LoadBalancers")
     found: Mapping[str, Any] = _only("load balancer", name, {one["LoadBalancerName"]: one for one in balancers})
     return found
 
 
 def _target_group_arn(name: str, target: Target) -> str:
-    with aws_errors("listing target groups"):
-        pages = target.client("elbv2").get_paginator("describe_target_groups").paginate()
-        groups = [group for page in pages for group in page["TargetGroups"]]
+    groups = _listed("target groups", target, "elbv2", "describe_target_groups", "TargetGroups")
     return str(_only("target group", name, {one["TargetGroupName"]: one["TargetGroupArn"] for one in groups}))
+
+
+def _listed(
+    what: str, target: Target, service: str, operation: str, part: str, **request: Any
+) -> list[Mapping[str, Any]]:
+    """Everything that an operation lists: `part` of each of its pages."""
+    with aws_errors(f"listing {what}"):
+        pages = target.client(service).get_paginator(operation).paginate(**request)
+        return [one for page in pages for one in page[part]]
 
 
 def _only(what: str, name: str, found: Mapping[str, Any]) -> Any:
