@@ -6,9 +6,11 @@ import json
 import secrets
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from pg8000.native import Connection
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ LOG_GROUP = "/ecs/clocked-app"
 INSTANCE, DATABASE, MASTER_USER = "clocked-db", "clocked", "clocked"
 CACHE = "clocked-redis"
 PORT = 3000
-CPU_UNITS = 512
+CPU_UNITS = 256
 DESIRED, LEAST, MOST = 2, 2, 10
 LOAD_USERS = 10
 TAGS = {"chaos-opt-in": "true", "chaos-system": "clocked"}
@@ -43,8 +45,9 @@ def deploy(account: Account) -> None:
     target_group = create_load_balancer(account)
     create_service(account, target_group, task_definition(account))
     create_scaling(account)
-    start_prometheus(account)
     wait_until("the service to be steady", lambda: is_steady(account, target_group))
+    began, prometheus_url = datetime.now(UTC), start_prometheus(account)
+    wait_until("Prometheus to see it", lambda: is_quiet(prometheus_url, since=began))
 
 
 def create_database(account: Account) -> None:
@@ -171,7 +174,7 @@ def task_definition(account: Account) -> str:
         requiresCompatibilities=["FARGATE"],
         networkMode="awsvpc",
         cpu=str(CPU_UNITS),
-        memory="1024",
+        memory="512",
         executionRoleArn=f"arn:aws:iam::{account.account_id}:role/clocked-task-execution",
         containerDefinitions=[
             {
@@ -242,11 +245,20 @@ def create_scaling(account: Account) -> None:
     )
 
 
-def start_prometheus(account: Account) -> None:
-    """The Prometheus that scrapes the tasks; its address is told as the operators of a real one would tell it."""
+def start_prometheus(account: Account) -> str:
+    """The Prometheus that scrapes the tasks: its URL, told as the operators of a real one would tell it."""
     rules = HERE.parents[1] / "systems" / "clocked.rules.yaml"
     url = account.start_prometheus(rules, {"clocked": [f"ecs://{CLUSTER}/{SERVICE}"]})
     account.client("ssm").put_parameter(Name="/clocked/prometheus-url", Value=url, Type="String")
+    return url
+
+
+def is_quiet(prometheus_url: str, since: datetime) -> bool:
+    """Whether every rule was evaluated, and none of them is pending or firing."""
+    groups = httpx.get(f"{prometheus_url}/api/v1/rules").raise_for_status().json()["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    evaluated = min(datetime.fromisoformat(rule["lastEvaluation"]) for rule in rules)
+    return evaluated > since and {rule["state"] for rule in rules} == {"inactive"}
 
 
 def is_steady(account: Account, target_group: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pg8000.exceptions import DatabaseError, InterfaceError
@@ -80,11 +80,23 @@ class Database:
             connection = connection or self._connect()
             yield connection
         except (InterfaceError, OSError, DatabaseError, Unavailable) as error:
-            _close(connection)
+            if connection is not None:
+                # What ended this one ended those that wait idle, too: the next callers must not find that out.
+                _close(connection)
+                self._forget_idle()
             connection = None
             raise error if isinstance(error, ApiError) else Unavailable("database") from error
         finally:
             self._slots.put(connection)
+
+    def _forget_idle(self) -> None:
+        idle = []
+        with suppress(queue.Empty):
+            while True:
+                idle.append(self._slots.get_nowait())
+        for connection in idle:
+            _close(connection)
+            self._slots.put(None)
 
     def _connect(self) -> Connection:
         settings = self._settings
