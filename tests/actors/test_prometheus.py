@@ -176,6 +176,32 @@ def test_an_alert_rings_and_clears_at_the_time_of_an_evaluation(
 
 
 @pytest.mark.timeout(60)
+def test_an_alert_that_is_over_before_anybody_looked_has_rung(
+    stage: Stage, page: tuple[Page, str], server: str, tmp_path: Path
+) -> None:
+    ctx = context(stage, server, tmp_path)
+    watcher = PrometheusWatcher(ctx)
+    watcher.look()
+
+    def firing() -> bool:
+        with PrometheusApi(server) as api:
+            return any(one.firing for one in api.alerts())
+
+    page[0].cpu = 95
+    until("the alert", firing)
+    page[0].cpu = 40
+    until("its end", lambda: not firing())
+    watcher.poll()
+    watcher.poll()
+    watcher.stop()
+    rang, cleared = (event for event in stage.events() if isinstance(event, AlarmChanged))
+    assert (rang.alarm, rang.before, rang.after) == ("hot", "OK", "ALARM")
+    assert (cleared.before, cleared.after) == ("ALARM", "OK")
+    assert "1 fired, for a moment: " in rang.reason
+    assert rang.at < cleared.at
+
+
+@pytest.mark.timeout(60)
 def test_states_and_drift_are_read_from_the_server(stage: Stage, server: str, tmp_path: Path) -> None:
     ctx = context(stage, server, tmp_path, expr="cpu_usage_percent > 70")
     assert read_states(ctx.system, ["hot"], ctx.target) == {"hot": "OK"}

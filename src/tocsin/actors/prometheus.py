@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tocsin.actors.base import PollingActor
-from tocsin.alarms.prometheus import PrometheusApi, rule_drift, rules_of
+from tocsin.alarms.prometheus import Fired, PrometheusApi, rule_drift, rules_of
 from tocsin.context import RunContext
 from tocsin.model.events import AlarmChanged, AlarmSeen, AlarmsPolled
-from tocsin.model.system import AlarmState, PrometheusAlarm
+from tocsin.model.system import AlarmState
 
 _LOOK_BACK_S = 300.0
-"""Production seconds in which the evaluation that made an alert fire is looked for, once it is seen firing."""
+"""Production seconds in which the evaluations are looked for at which an alert fired: more than any pause of polls."""
 
 
 class PrometheusWatcher(PollingActor):
-    """Polls `/api/v1/alerts`; asks for the samples of `ALERTS` when a state has changed.
-
-    An alert that fires and clears between two polls of 15 s is not seen: no rule evaluates faster by default.
-    https://prometheus.io/docs/prometheus/latest/configuration/configuration/
-    """
+    """Polls `/api/v1/alerts`, and the samples of `ALERTS`: they tell when an alert fired, also one that is over."""
 
     def __init__(self, ctx: RunContext) -> None:
         super().__init__("prometheus", ctx)
@@ -28,7 +24,8 @@ class PrometheusWatcher(PollingActor):
         self._api = PrometheusApi(self._url)
         self._alarms = ctx.system.prometheus_alarms
         self._states: dict[str, AlarmState] = {}
-        self._since = ctx.now()
+        self._known = dict.fromkeys(self._alarms, ctx.now())
+        """Epoch seconds of the newest evaluation of each alarm that was recorded as ringing."""
 
     def look(self) -> None:
         """Read and record every alert once, before the watching starts.
@@ -47,11 +44,18 @@ class PrometheusWatcher(PollingActor):
 
     def poll(self) -> None:
         """Record the transitions since the last poll, and the state of every alert."""
+        # First what has fired: what fires from here on is no alert that is over already.
+        fired = self._api.fired(_LOOK_BACK_S)
         states = self._api.states(self._alarms)
         for name, after in states.items():
             before = self._states.get(name, after)
-            if after != before:
-                self._record_change(name, self._alarms[name], before, after)
+            if after == "ALARM" and before != after:
+                self._record_ringing(name, before, self._api.fired(_LOOK_BACK_S))
+            elif before == "ALARM" and after != before:
+                self._record_end(name, after)
+            elif after == "OK" and self._news(name, fired):
+                self._record_ringing(name, before, fired)
+                self._record_end(name, after)
         self._states |= states
         self._history.record(AlarmsPolled(at=self._ctx.now(), polls=1, states=states))
 
@@ -60,19 +64,31 @@ class PrometheusWatcher(PollingActor):
         super().stop()
         self._api.close()
 
-    def _record_change(self, name: str, alarm: PrometheusAlarm, before: AlarmState, after: AlarmState) -> None:
-        at, breached_at, reason = self._ctx.now(), None, "no instance is firing any more"
-        if after == "ALARM":
-            firing = [one for one in self._api.alerts() if one.firing and one.belongs_to(alarm.prometheus)]
-            fired = [at for at in self._api.fired_at(alarm.prometheus, _LOOK_BACK_S) if at >= self._since]
-            at = min(fired, default=at)
-            breached_at = min((one.active_at for one in firing), default=None)
-            reason = f"{len(firing)} firing: {'; '.join(_labels(one.labels) for one in firing)}"[:1000]
+    def _news(self, name: str, fired: Sequence[Fired]) -> list[float]:
+        """The evaluations at which an alarm was firing and that were not recorded yet, oldest first."""
+        alert = self._alarms[name].prometheus
+        return sorted(at for one in fired if one.belongs_to(alert) for at in one.at if at > self._known[name])
+
+    def _record_ringing(self, name: str, before: AlarmState, fired: Sequence[Fired]) -> None:
+        alert, news = self._alarms[name].prometheus, self._news(name, fired)
+        firing = [one for one in self._api.alerts() if one.firing and one.belongs_to(alert)]
+        seen = [one.labels for one in firing] or [one.labels for one in fired if one.belongs_to(alert)]
+        state = "firing" if firing else "fired, for a moment"
+        reason = f"{len(seen)} {state}: {'; '.join(map(_labels, seen))}"[:1000]
+        breached_at = min((one.active_at for one in firing), default=None)
+        at = news[0] if news else self._ctx.now()
+        self._known[name] = max([self._known[name], *news])
         self._history.record(
-            AlarmChanged(at=at, alarm=name, before=before, after=after, breached_at=breached_at, reason=reason)
+            AlarmChanged(at=at, alarm=name, before=before, after="ALARM", breached_at=breached_at, reason=reason)
         )
-        self._since = self._ctx.now()
+
+    def _record_end(self, name: str, after: AlarmState) -> None:
+        # Every evaluation so far belongs to what has just ended.
+        self._known[name] = max([self._known[name], *self._news(name, self._api.fired(_LOOK_BACK_S))])
+        reason = "no instance is firing any more"
+        self._history.record(AlarmChanged(at=self._ctx.now(), alarm=name, before="ALARM", after=after, reason=reason))
 
 
 def _labels(labels: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in labels.items() if name != "alertname")
+    hidden = ("__name__", "alertname", "alertstate")
+    return ", ".join(f"{name}={value}" for name, value in labels.items() if name not in hidden)

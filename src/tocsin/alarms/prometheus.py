@@ -123,18 +123,30 @@ def rules_of(root: Path, system: System) -> dict[str, AlertRule]:
 
 
 @dataclass(frozen=True)
-class Firing:
-    """One instance of an alert that is pending or firing."""
-
+class _Instance:
     labels: Mapping[str, str]
-    firing: bool
-    active_at: float
-    """Epoch seconds at which its expression began to hold."""
 
     def belongs_to(self, alert: PrometheusAlert) -> bool:
         """Whether it is an instance of this documented alert."""
         wanted = {"alertname": alert.alert, **alert.labels}
         return all(self.labels.get(name) == value for name, value in wanted.items())
+
+
+@dataclass(frozen=True)
+class Firing(_Instance):
+    """One instance of an alert that is pending or firing."""
+
+    firing: bool
+    active_at: float
+    """Epoch seconds at which its expression began to hold."""
+
+
+@dataclass(frozen=True)
+class Fired(_Instance):
+    """One instance of an alert that fired lately."""
+
+    at: tuple[float, ...]
+    """Epoch seconds of the evaluations at which it was firing, oldest first"""
 
 
 class PrometheusApi:
@@ -184,16 +196,14 @@ class PrometheusApi:
             for rule in found
         }
 
-    def fired_at(self, alert: PrometheusAlert, within_s: float) -> tuple[float, ...]:
-        """Epoch seconds of the evaluations of the last `within_s` at which the alert was firing, oldest first.
+    def fired(self, within_s: float) -> tuple[Fired, ...]:
+        """Every instance that was firing at an evaluation of the last `within_s`, whatever it is now.
 
         The server keeps a sample of the series `ALERTS` for each evaluation: its time is that of the evaluation.
         """
-        labels = {"alertname": alert.alert, "alertstate": "firing", **alert.labels}
-        matchers = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
-        query = f"ALERTS{{{matchers}}}[{max(1, round(within_s * 1000))}ms]"
+        query = f'ALERTS{{alertstate="firing"}}[{max(1, round(within_s * 1000))}ms]'
         series = self._get("query", query=query)["result"]
-        return tuple(sorted({float(at) for one in series for at, _ in one["values"]}))
+        return tuple(Fired(one["metric"], tuple(float(at) for at, _ in one["values"])) for one in series)
 
     def _get(self, path: str, **parameters: str) -> Any:
         url = f"{self._url}/api/v1/{path}"
@@ -222,7 +232,3 @@ def rule_drift(documented: AlertRule, found: AlertRule) -> tuple[str, ...]:
 def _plain(expr: str) -> str:
     """Without spaces: a server prints an expression in a form of its own."""
     return re.sub(r"\s+", "", expr)
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"')
