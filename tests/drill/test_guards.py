@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from tests.drill.conftest import Checkout, extension, wait_for
+from tests.drill.fault_table import ARGUMENTS, BUCKET, ROLE
 
 from tocsin.errors import Refused
+from tocsin.faults.base import Aws
+from tocsin.faults.registry import FAULTS
+from tocsin.guards.changes import ChangeGuards
+from tocsin.guards.kill_switch import KillSwitch
 from tocsin.guards.lock import AccountLock
 from tocsin.history import read_history
 from tocsin.ledger import Ledger
@@ -84,6 +90,112 @@ def test_the_replica_has_opted_in(checkout: Checkout, experiment: str) -> None:
         ResourceTypeFilters=[kind],
     )
     assert len(found["ResourceTagMappingList"]) == {"lambda:function": 11, "rds:db-proxy": 1, "sqs": 2}[kind]
+
+
+KEY, VALUE = "drill-opt-in", "yes"
+"""A tag that nothing has yet."""
+_PAIR = [{"Key": KEY, "Value": VALUE}]
+Tagger = Callable[[Any, str], object]
+TAGGERS: dict[str, tuple[str, Tagger, Tagger]] = {
+    "dynamodb": (
+        "dynamodb",
+        lambda client, arn: client.tag_resource(ResourceArn=arn, Tags=_PAIR),
+        lambda client, arn: client.untag_resource(ResourceArn=arn, TagKeys=[KEY]),
+    ),
+    "ecs": (
+        "ecs",
+        lambda client, arn: client.tag_resource(resourceArn=arn, tags=[{"key": KEY, "value": VALUE}]),
+        lambda client, arn: client.untag_resource(resourceArn=arn, tagKeys=[KEY]),
+    ),
+    "elasticache": (
+        "elasticache",
+        lambda client, arn: client.add_tags_to_resource(ResourceName=arn, Tags=_PAIR),
+        lambda client, arn: client.remove_tags_from_resource(ResourceName=arn, TagKeys=[KEY]),
+    ),
+    "elasticloadbalancing": (
+        "elbv2",
+        lambda client, arn: client.add_tags(ResourceArns=[arn], Tags=_PAIR),
+        lambda client, arn: client.remove_tags(ResourceArns=[arn], TagKeys=[KEY]),
+    ),
+    "iam": (
+        "iam",
+        lambda client, _: client.tag_role(RoleName=ROLE, Tags=_PAIR),
+        lambda client, _: client.untag_role(RoleName=ROLE, TagKeys=[KEY]),
+    ),
+    "lambda": (
+        "lambda",
+        lambda client, arn: client.tag_resource(Resource=arn, Tags={KEY: VALUE}),
+        lambda client, arn: client.untag_resource(Resource=arn, TagKeys=[KEY]),
+    ),
+    "rds": (
+        "rds",
+        lambda client, arn: client.add_tags_to_resource(ResourceName=arn, Tags=_PAIR),
+        lambda client, arn: client.remove_tags_from_resource(ResourceName=arn, TagKeys=[KEY]),
+    ),
+    "s3": (
+        "s3",
+        lambda client, _: client.put_bucket_tagging(Bucket=BUCKET, Tagging={"TagSet": _PAIR}),
+        lambda client, _: client.delete_bucket_tagging(Bucket=BUCKET),
+    ),
+    "secretsmanager": (
+        "secretsmanager",
+        lambda client, arn: client.tag_resource(SecretId=arn, Tags=_PAIR),
+        lambda client, arn: client.untag_resource(SecretId=arn, TagKeys=[KEY]),
+    ),
+    "sqs": (
+        "sqs",
+        lambda client, arn: client.tag_queue(QueueUrl=_queue_url(client, arn), Tags={KEY: VALUE}),
+        lambda client, arn: client.untag_queue(QueueUrl=_queue_url(client, arn), TagKeys=[KEY]),
+    ),
+}
+"""Service of an ARN -> boto3's name of it, and how an owner tags a resource with its API, and takes the tag off."""
+
+
+def _queue_url(client: Any, arn: str) -> str:
+    return str(client.get_queue_url(QueueName=arn.rpartition(":")[2])["QueueUrl"])
+
+
+def test_every_resource_that_a_fault_changes_can_opt_in_and_out(checkout: Checkout) -> None:
+    """What its owner tagged with its service's API, the guard finds; and it misses each tag that is taken off."""
+    found = in_region(load_target(checkout.root, "sandbox"), load_system(checkout.root, "leave-attendance"))
+    target = replace(found, rules=found.rules.model_copy(update={"opt_in": {KEY: VALUE}}))
+    guards = ChangeGuards(target, KillSwitch(checkout.root, target), lambda _: None)
+    changed = {
+        kind: FAULTS[kind].model_validate(arguments).arns(Aws(target, entry=""))
+        for kind, arguments in ARGUMENTS.items()
+    }
+    arns = sorted({arn for some in changed.values() for arn in some})
+
+    def refused(kinds: Iterable[str]) -> list[str]:
+        return [kind for kind in kinds if _refused_by(guards, kind, changed[kind]) == "opt-in"]
+
+    assert refused(changed) == list(changed)
+    for arn in arns:
+        _tag(checkout, arn, 1)
+    try:
+        assert refused(changed) == []
+        for arn in arns:
+            changing = [kind for kind, some in changed.items() if arn in some]
+            _tag(checkout, arn, 2)
+            assert refused(changing) == changing, arn
+            _tag(checkout, arn, 1)
+    finally:
+        for arn in arns:
+            _tag(checkout, arn, 2)
+
+
+def _tag(checkout: Checkout, arn: str, way: Literal[1, 2]) -> None:
+    """Tag a resource (1), or take the tag off (2)."""
+    tagger = TAGGERS[arn.split(":")[2]]
+    tagger[way](checkout.client(tagger[0]), arn)
+
+
+def _refused_by(guards: ChangeGuards, kind: str, arns: tuple[str, ...]) -> str | None:
+    try:
+        guards.permit(kind, lambda: arns)
+    except Refused as no:
+        return no.guard
+    return None
 
 
 def test_tocsin_stop_ends_a_running_drill_which_undoes_and_reports(checkout: Checkout) -> None:

@@ -24,8 +24,9 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +140,16 @@ RELIED_ON: Mapping[str, Mapping[str, str]] = {
         "invoke_async_with_retry": "func, event",
         "lambda_execute_result_to_api_proxy_response": "exec_result",
     },
+    "services.alb": {"_tags": ""},
     "services.rds": {"_db_proxies": "", "_tags": ""},
-    "services.tagging": {"_COLLECTORS": "", "_get_resources": "data"},
+    "services.secretsmanager": {"_secrets": ""},
+    "services.tagging": {
+        "_COLLECTORS": "",
+        "_collect_ecs": "",
+        "_collect_elasticache": "",
+        "_collect_secretsmanager": "",
+        "_get_resources": "data",
+    },
     "services.sns": {
         "_fanout": "topic_arn, msg_id, message, subject, message_structure, message_attributes, "
         "message_group_id, message_dedup_id",
@@ -387,14 +396,23 @@ class Ministack:
     # ------------------------------------------------------------------------------------------ tags
 
     def _adapt_tagging(self) -> None:
-        """The Resource Groups Tagging API finds the tags of RDS too, as on AWS."""
-        rds = self._rds
+        """The Resource Groups Tagging API finds RDS, load balancers and secrets too, and nothing of other regions.
 
-        def tagged() -> Iterator[tuple[str, Any]]:
-            _, region = self.current_scope()
-            yield from ((arn, tags) for arn, tags in rds._tags.items() if arn.split(":")[3] == region)
+        https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/supported-services.html
+        """
+        tagging = self._modules["services.tagging"]
+        tagging._COLLECTORS |= {
+            "ecs": partial(self._of_this_region, tagging._collect_ecs),
+            "elasticache": partial(self._of_this_region, tagging._collect_elasticache),
+            "elasticloadbalancing": partial(self._of_this_region, self._modules["services.alb"]._tags.items),
+            "rds": partial(self._of_this_region, self._rds._tags.items),
+            "secretsmanager": tagging._collect_secretsmanager,
+        }
 
-        self._modules["services.tagging"]._COLLECTORS["rds"] = tagged
+    def _of_this_region(self, collect: Callable[[], Iterable[tuple[str, Any]]]) -> Iterator[tuple[str, Any]]:
+        """ARN and tags of a service that keeps those of all regions together: of the request's region."""
+        _, region = self.current_scope()
+        yield from ((arn, tags) for arn, tags in collect() if arn.split(":")[3] == region)
 
     # ------------------------------------------------------------------------------------------ HTTP APIs
 
