@@ -11,6 +11,8 @@ import jsonschema_rs
 import pytest
 import yaml
 
+from tocsin.progress import plain_console
+
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
 
@@ -30,6 +32,12 @@ def test_version() -> None:
     answer = tocsin("--version")
     assert answer.returncode == 0
     assert answer.stdout.startswith("tocsin, version ")
+
+
+def test_an_arn_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    line = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop/[db]"
+    plain_console().print(line)
+    assert capsys.readouterr().out == f"{line}\n"
 
 
 def test_help_does_not_load_the_heavy_parts() -> None:

@@ -137,12 +137,10 @@ def run(
       tocsin run experiments/shop --target staging --dry-run
       tocsin run experiments/shop --target staging
     """
-    from rich.console import Console
-
-    from tocsin.progress import Progress
+    from tocsin.progress import Progress, plain_console
     from tocsin.run import RunOptions, run_experiments
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     progress = Progress(console)
     options = RunOptions(
         root=_root(),
@@ -166,7 +164,7 @@ def run(
 def _show_plan(paths: tuple[Path, ...], options: Any, console: Any) -> int:
     from tocsin.dryrun import dry_run
 
-    return dry_run(paths, options, lambda text, ok: console.print(text, style=None if ok else "bold red", markup=False))
+    return dry_run(paths, options, lambda text, ok: console.print(text, style=None if ok else "bold red"))
 
 
 def _tell(progress: Any, console: Any, result: Any, directory: Path) -> None:
@@ -200,12 +198,11 @@ def smoke(system: str, target_name: str, out: Path | None, time_scale: float, pa
     Example:
       tocsin smoke shop --target staging
     """
-    from rich.console import Console
-
+    from tocsin.progress import plain_console
     from tocsin.run import RunOptions
     from tocsin.smoke import run_smoke
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     options = RunOptions(
         root=_root(),
         target=target_name,
@@ -337,12 +334,10 @@ def report(directory: Path) -> int:
 
     Needs no target: the history is the only record of what happened.
     """
-    from rich.console import Console
-
-    from tocsin.progress import Progress
+    from tocsin.progress import Progress, plain_console
     from tocsin.run import report_again
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console()
     result = report_again(directory)
     _tell(Progress(console), console, result, directory)
     return result.exit_code

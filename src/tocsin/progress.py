@@ -40,6 +40,11 @@ _TOLD_WHEN_STOPPED = {Reason.REFUSED, Reason.INTERRUPTED, Reason.UNDO_FAILED, Re
 _LOUD_STAGES = {FaultStage.DRIFTED, FaultStage.UNDO_FAILED, FaultStage.NO_EFFECT}
 
 
+def plain_console() -> Console:
+    """A terminal that shows text as it is: in an ARN, `:secret:` is no emoji, and `[...]` no markup."""
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
 class Progress:
     """Prints events as they come. On a terminal the footer shows act, time, rates and alarms; elsewhere only lines."""
 
