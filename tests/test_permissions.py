@@ -219,6 +219,23 @@ def test_a_call_that_nobody_declared_is_an_error_that_names_it(tmp_path: Path) -
     assert "used 2 times, declared by nobody: sqs:PurgeQueue" in answer.remarks
 
 
+def test_what_actions_of_other_extensions_used_is_named_and_not_in_the_policy(tmp_path: Path) -> None:
+    """Counted in a run of this experiment: ECS is what chaosaws called, before and after the fault."""
+    calls = {"ecs:DescribeClusters": 2, "ecs:DescribeServices": 9, "ecs:UpdateService": 2, "sns:ListTopics": 1}
+    experiment = ROOT / "experiments" / "clocked" / "scale-in-under-load.yaml"
+    answer = permissions(ROOT, [experiment], None, run_directory(tmp_path, calls))
+    assert answer.exit_code == 1
+    assert answer.policy.actions == {"sns:ListTopics"}
+    assert [remark for remark in answer.remarks if not remark.startswith("declared, not used")] == [
+        "used 2 times, declared by nobody: ecs:DescribeClusters",
+        "used 9 times, declared by nobody: ecs:DescribeServices",
+        "used 2 times, declared by nobody: ecs:UpdateService",
+        "not Tocsin's, what nobody declared may be its: chaosaws.ecs.actions.update_desired_count",
+        "not Tocsin's, what nobody declared may be its: chaosaws.ecs.probes.describe_service",
+        "not Tocsin's, what nobody declared may be its: chaosaws.ecs.probes.are_all_desired_tasks_running",
+    ]
+
+
 def test_of_a_run_alone_only_the_actions_are_known(tmp_path: Path) -> None:
     answer = permissions(ROOT, [], None, run_directory(tmp_path, {"sqs:SendMessage": 1}))
     assert answer.policy.document()["Statement"] == [

@@ -16,20 +16,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tocsin.actors.foreign import is_foreign, name_of
 from tocsin.actors.injector import Injector
 from tocsin.context import RunContext
 from tocsin.errors import Refused, TargetError, TocsinError
-from tocsin.faults.base import AnyFault, Aws
+from tocsin.faults.base import AnyFault, Aws, Change
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.guards.base import Guard
 from tocsin.guards.changes import ChangeGuards
 from tocsin.guards.kill_switch import KillSwitch
+from tocsin.guards.lock import check_free
 from tocsin.history import History
 from tocsin.iam import Grant
 from tocsin.ledger import Ledger
 from tocsin.model.events import GuardChecked
-from tocsin.permissions import faults, foreign, plan_grants, policy_of
+from tocsin.permissions import activities, fault_of, plan_grants, policy_of
 from tocsin.preflight import reading_guards, stop_conditions
+from tocsin.procedures import change_of
 from tocsin.project import ledger_path
 from tocsin.resolve import resolve_base_url, resolve_system
 from tocsin.run import RunOptions, admission, plan_all, running_target
@@ -100,14 +103,12 @@ def _show_plan(plan: Plan, target: Target, options: RunOptions, page: _Page) -> 
     _show_preflight(plan, target, options, page)
     asked: list[GuardChecked] = []
     changes = ChangeGuards(target, KillSwitch(options.root, target), asked.append)
-    for fault in faults(plan):
-        _show_fault(fault, target, page)
-        for one in _said(partial(_permit, fault, target, changes), asked):
+    for activity in activities(plan, "method"):
+        permit = _show_activity(activity, plan, target, page, changes)
+        for one in _said(permit, asked):
             page.say("guard", f"{one.guard}: {one.detail}", ok=one.ok)
-    for name in foreign(plan, ["method"]):
-        page.say("foreign", f"{name}: not a fault of Tocsin, cannot be resolved; what it breaks is in no ledger")
-        for one in _said(partial(changes.permit_foreign, name), asked):
-            page.say("guard", f"{one.guard}: {one.detail}", ok=one.ok)
+    for activity in activities(plan, "rollbacks"):
+        _show_rollback(activity, target, page)
     for ok, text in _permissions(plan_grants(plan, options.root, target), target, caller):
         page.say("allowed" if ok else "DENIED", text, ok=ok)
 
@@ -140,11 +141,62 @@ def _show_preflight(plan: Plan, target: Target, options: RunOptions, page: _Page
             stop=options.stop,
         )
         injector = Injector(ctx, plan.loaded.raw, FaultLifecycle(target=target, ledger=ledger, drill=ctx.drill))
-        page.ask([*reading_guards(ctx, ledger, injector), stop_conditions(ctx)])
+        lock = ("lock", partial(check_free, target, ledger))
+        page.ask([lock, *reading_guards(ctx, ledger, injector), stop_conditions(ctx)])
 
 
-def _permit(fault: AnyFault, target: Target, changes: ChangeGuards) -> None:
-    changes.permit(fault.resource, lambda: fault.arns(Aws(target, entry="")))
+def _show_activity(
+    activity: Mapping[str, Any], plan: Plan, target: Target, page: _Page, changes: ChangeGuards
+) -> Callable[[], None]:
+    """What one activity of the method would change; returns the question that its guards are asked."""
+    fault, procedure = fault_of(activity, plan), change_of(activity)
+    if fault is not None:
+        _show_fault(fault, target, page)
+        return partial(_permit, fault, target, changes)
+    if procedure is not None:
+        _show_procedure("change", activity, procedure, target, page)
+        page.say("undo", "none: a procedure is what people do, and what it did stays")
+        return partial(_permit, procedure, target, changes)
+    if is_foreign(activity):
+        name = name_of(activity)
+        page.say("foreign", f"{name}: not a fault of Tocsin, cannot be resolved; what it breaks is in no ledger")
+        return partial(changes.permit_foreign, name)
+    return _ask_nothing
+
+
+def _show_rollback(activity: Mapping[str, Any], target: Target, page: _Page) -> None:
+    """What a rollback would do beside undoing faults; no guard forbids the way back."""
+    procedure = change_of(activity)
+    if procedure is not None:
+        _show_procedure("rollback", activity, procedure, target, page)
+    elif is_foreign(activity):
+        page.say("rollback", f"{name_of(activity)}: not Tocsin's, cannot be resolved")
+
+
+def _show_procedure(kind: str, activity: Mapping[str, Any], procedure: Change, target: Target, page: _Page) -> None:
+    """What a documented procedure would be asked to do, and on what."""
+    name, provider = name_of(activity), activity["provider"]
+    try:
+        arns = procedure.arns(Aws(target, entry=""))
+    except TargetError as error:
+        page.say(kind, f"{name}: {error}", ok=False)
+        return
+    page.say(kind, name)
+    for arn in arns:
+        page.say("", arn)
+    for argument, value in provider["arguments"].items():
+        first, *others = str(value).strip().splitlines() or [""]
+        page.say("", f"{argument}: {first}")
+        for line in others:
+            page.say("", f"  {line}")
+
+
+def _ask_nothing() -> None:
+    """The guards of what changes nothing."""
+
+
+def _permit(change: Change, target: Target, changes: ChangeGuards) -> None:
+    changes.permit(change.resource, lambda: change.arns(Aws(target, entry="")))
 
 
 def _said(permit: Callable[[], None], asked: list[GuardChecked]) -> Iterator[GuardChecked]:

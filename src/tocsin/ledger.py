@@ -191,18 +191,33 @@ class Ledger:
         with self._errors("lock"):
             file = path.open("a+", encoding="utf-8")
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise Refused(
-                    "lock",
-                    f"expected target '{self.target}' to be free, found it in use by {holder}. "
-                    "Wait for that run to end, or stop it.",
-                ) from None
+            self._flock(file, fcntl.LOCK_EX)
             _tell_who(file, f"{owner} (process {os.getpid()})\n")
             yield
+
+    def check_unlocked(self) -> None:
+        """Look whether a second runner would be kept away, and write nothing.
+
+        Raises:
+            Refused: another process holds the lock.
+        """
+        path = self.path.with_suffix(".lock")
+        if not path.exists():
+            return
+        with self._errors("lock"), path.open(encoding="utf-8") as file:
+            self._flock(file, fcntl.LOCK_SH)
+
+    def _flock(self, file: IO[str], kind: int) -> None:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise Refused(
+                "lock",
+                f"expected target '{self.target}' to be free, found it in use by {holder}. "
+                "Wait for that run to end, or stop it.",
+            ) from None
 
     def close(self) -> None:
         """Close the file."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from tocsin import identity, probes, procedures, resolve
 from tocsin.actors import alarm_evidence, alarms, work
+from tocsin.actors.foreign import is_of_another_extension, name_of
 from tocsin.alarms import queues
 from tocsin.errors import InvalidInput
 from tocsin.faults import deadman
@@ -74,15 +75,16 @@ def permissions(
     plans = [planner.plan(path) for path in find_experiments(paths)]
     target = None if target_name is None else load_target(root, target_name)
     policy = declared(plans, root, target, dead_man=dead_man)
-    strangers = tuple(f"not Tocsin's, add what it needs: {name}" for plan in plans for name in foreign(plan))
+    strangers = dict.fromkeys(name for plan in plans for name in foreign(plan))
     if used is None:
-        return Answer(policy, (*notes(policy), *strangers))
+        return Answer(policy, (*notes(policy), *(f"not Tocsin's, add what it needs: {name}" for name in strangers)))
     unused, undeclared = sorted(policy.actions - used.keys()), sorted(used.keys() - policy.actions)
     remarks = (
         *(f"declared, not used by this run: {action}" for action in unused),
         *(f"used {used[action]} times, declared by nobody: {action}" for action in undeclared),
+        *(f"not Tocsin's, what nobody declared may be its: {name}" for name in strangers if undeclared),
     )
-    return Answer(policy.only(used), (*remarks, *strangers), 1 if undeclared else 0)
+    return Answer(policy.only(used), remarks, 1 if undeclared else 0)
 
 
 @dataclass(frozen=True)
@@ -213,37 +215,43 @@ def faults(plan: Plan) -> Iterator[AnyFault]:
     Raises:
         InvalidInput: an argument is only known when Chaos Toolkit runs it.
     """
-    for provider in providers(plan):
-        if provider["module"] != "tocsin.faults" or provider["func"] not in FAULTS:
-            continue
-        arguments = provider.get("arguments") or {}
-        if any("${" in value for value in arguments.values() if isinstance(value, str)):
-            raise InvalidInput(
-                f"expected the arguments of {provider['func']} as values, found one that Chaos Toolkit fills in "
-                "when it runs: write it out to know what it will touch",
-                file=plan.loaded.experiment.path,
-            )
-        yield FAULTS[provider["func"]].model_validate(arguments)
+    found = (fault_of(activity, plan) for part in _PARTS for activity in activities(plan, part))
+    return (fault for fault in found if fault is not None)
 
 
-def foreign(plan: Plan, parts: Sequence[str] = _PARTS) -> list[str]:
-    """Activities of these parts that are not Tocsin's: nobody knows here what they need."""
-    activities = (activity for part in parts for activity in _activities(plan, part))
-    return [
-        str(activity.get("name"))
-        for activity in activities
-        if "provider" in activity and not str(activity["provider"].get("module", "")).startswith("tocsin.")
-    ]
+def fault_of(activity: Mapping[str, Any], plan: Plan) -> AnyFault | None:
+    """The fault that an activity injects, where it is one; else None.
+
+    Raises:
+        InvalidInput: an argument is only known when Chaos Toolkit runs it.
+    """
+    provider = activity.get("provider") or {}
+    if provider.get("module") != "tocsin.faults" or provider.get("func") not in FAULTS:
+        return None
+    arguments = provider.get("arguments") or {}
+    if any("${" in value for value in arguments.values() if isinstance(value, str)):
+        raise InvalidInput(
+            f"expected the arguments of {provider['func']} as values, found one that Chaos Toolkit fills in "
+            "when it runs: write it out to know what it will touch",
+            file=plan.loaded.experiment.path,
+        )
+    return FAULTS[provider["func"]].model_validate(arguments)
+
+
+def foreign(plan: Plan) -> list[str]:
+    """Actions and probes of other extensions, each once: nobody knows here what they need."""
+    found = (activity for part in _PARTS for activity in activities(plan, part))
+    return list(dict.fromkeys(name_of(activity) for activity in found if is_of_another_extension(activity)))
 
 
 def providers(plan: Plan) -> list[Mapping[str, Any]]:
     """The providers of the experiment's activities that are Python functions."""
-    activities = (activity for part in _PARTS for activity in _activities(plan, part))
-    found = (activity.get("provider") or {} for activity in activities)
+    found = (activity.get("provider") or {} for part in _PARTS for activity in activities(plan, part))
     return [provider for provider in found if provider.get("type") == "python"]
 
 
-def _activities(plan: Plan, part: str) -> list[Mapping[str, Any]]:
+def activities(plan: Plan, part: str) -> list[Mapping[str, Any]]:
+    """The activities of one part of an experiment: `steady-state-hypothesis`, `method` or `rollbacks`."""
     data = plan.loaded.raw.get(part) or []
     return data.get("probes") or [] if isinstance(data, Mapping) else list(data)
 

@@ -19,7 +19,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from tests.drill.conftest import CONTENT, EXPERIMENTS, ROOT, Checkout, extension, wait_for
-from tests.drill.fault_table import ARGUMENTS, BUCKET, SERVICE, make_resources, settle
+from tests.drill.fault_table import ARGUMENTS, BUCKET, DATA, SERVICE, inside, make_resources, settle
 from tests.secret_scan import watched
 from tests.sweep.account import differences, read_account
 
@@ -295,6 +295,37 @@ def test_a_dry_run_says_what_is_not_there_and_what_is_not_known(
     assert any("other: not a fault of Tocsin" in line for line in plan.lines)
 
 
+def test_a_dry_run_shows_procedures_and_runs_none(enforced: Checkout, shown: Callable[[Path], Shown]) -> None:
+    def with_procedures(document: dict[str, Any]) -> None:
+        document["method"] = [procedure("DROP TABLE\nitems\n"), {**other(), "type": "probe", "tolerance": 0}]
+        document["rollbacks"] = [procedure("SELECT 1"), other()]
+
+    def procedure(sql: str) -> dict[str, Any]:
+        arguments = {"secret": DATA, "sql": sql}
+        provider = {"type": "python", "module": "tocsin.procedures", "func": "postgres_query", "arguments": arguments}
+        return {"type": "action", "name": "query", "provider": provider}
+
+    def other() -> dict[str, Any]:
+        return {"type": "action", "name": "other", "provider": {"type": "process", "path": "true"}}
+
+    allow(enforced, [{"Effect": "Allow", "Action": "*", "Resource": "*"}])
+    wait_for("all alarms to clear", lambda: not ringing(enforced))
+    plan = shown(enforced.experiment("throttle-rds-proxy", with_procedures))
+    secret = account(enforced).client("secretsmanager").get_secret_value(SecretId=DATA)
+    assert (plan.code, plan.against) == (0, [])
+    changes = plan.lines[plan.lines.index("  change     tocsin.procedures.postgres_query") :]
+    assert changes[1:5] == [
+        f"             {secret['ARN']}",
+        f"             secret: {DATA}",
+        "             sql: DROP TABLE",
+        "               items",
+    ]
+    assert "  rollback   tocsin.procedures.postgres_query" in changes
+    assert "  rollback   other: not Tocsin's, cannot be resolved" in changes
+    assert not [line for line in changes if line.startswith("  foreign")], "a probe breaks nothing"
+    assert inside(json.loads(secret["SecretString"]), "SELECT count(*) FROM items") == [[0]]
+
+
 def test_a_dry_run_asks_the_guards(enforced: Checkout, shown: Callable[[Path], Shown]) -> None:
     ledger = Ledger(ledger_path(enforced.root, "sandbox"), "sandbox")
     fault = FAULTS["rds_proxy_throttle"].model_validate(ARGUMENTS["rds_proxy_throttle"])
@@ -306,6 +337,9 @@ def test_a_dry_run_asks_the_guards(enforced: Checkout, shown: Callable[[Path], S
         plan = shown(EXPERIMENTS / "throttle-rds-proxy.yaml")
         assert plan.code == 4
         assert any("residue: expected no fault left from earlier runs" in line for line in plan.lines)
+        with ledger.lock("another drill"):
+            plan = shown(EXPERIMENTS / "throttle-rds-proxy.yaml")
+        assert any("lock: expected" in line and "in use by another drill" in line for line in plan.lines)
     finally:
         ledger.advance(entry.id, EntryState.VERIFIED)
         ledger.close()

@@ -15,7 +15,7 @@ import pytest
 from tests.guards.conftest import Aws, Failure
 
 from tocsin.errors import Refused, ResidueLeft, TargetError
-from tocsin.guards.lock import PARAMETER, AccountLock, region_left_locked
+from tocsin.guards.lock import PARAMETER, AccountLock, check_free, region_left_locked
 from tocsin.ledger import Ledger
 from tocsin.recovery import recover_target
 
@@ -71,6 +71,25 @@ def test_another_ledger_is_refused_until_it_is_given_back(aws: Aws, tmp_path: Pa
     held.release()
     lock(aws, theirs, "drill-2").take()
     assert value(aws)["owner"] == "drill-2"
+
+
+def test_whoever_only_looks_is_told_who_holds_it_and_takes_nothing(
+    aws: Aws, tmp_path: Path, ledger_at: LedgerAt
+) -> None:
+    mine, theirs = ledger_at(tmp_path / "mine"), ledger_at(tmp_path / "theirs")
+    assert check_free(aws.target(), mine) == f"{PARAMETER} is free"
+    assert (aws.parameters, [file.name for file in (tmp_path / "mine").glob("*.lock")]) == ({}, [])
+    with mine.lock("drill-1"), pytest.raises(Refused, match=r"in use by drill-1 \(process"):
+        check_free(aws.target(), mine)
+    held = lock(aws, theirs, "drill-2")
+    held.take()
+    before = value(aws)
+    with pytest.raises(Refused, match="in use by drill-2 on"):
+        check_free(aws.target(), mine)
+    assert value(aws) == before
+    assert "would be taken over" in check_free(aws.target(), theirs)
+    aws.parameters[PARAMETER] = [expired("dead")]
+    assert "would be taken over" in check_free(aws.target(), mine)
 
 
 def test_what_a_dead_process_of_this_ledger_left_is_taken_over_at_once(

@@ -101,12 +101,17 @@ def _is_probe(activity: Mapping[str, Any]) -> bool:
 
 def is_foreign(activity: Mapping[str, Any]) -> bool:
     """An action that is neither a fault nor a procedure of ours."""
+    return activity.get("type") == "action" and is_of_another_extension(activity)
+
+
+def is_of_another_extension(activity: Mapping[str, Any]) -> bool:
+    """An action or a probe that is not ours."""
     provider = activity.get("provider") or {}
-    return activity.get("type") == "action" and not str(provider.get("module", "")).startswith(_OWN)
+    return bool(provider) and not str(provider.get("module", "")).startswith(_OWN)
 
 
 def name_of(activity: Mapping[str, Any]) -> str:
-    """What an action is called in the history: module and function, where it is one."""
+    """What an activity is called in the history: module and function, where it is one."""
     provider = activity.get("provider") or {}
     if provider.get("type") == "python":
         return f"{provider['module']}.{provider['func']}"

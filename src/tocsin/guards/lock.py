@@ -129,22 +129,11 @@ class AccountLock:
                 return f"{PARAMETER} is ours until {self._until}"
             seen = self._read()
             if seen is not None:
-                self._check_takeover(seen)
+                _check_takeover(seen, self._target, self._ledger)
                 self._take_over(seen)
                 return f"{PARAMETER} taken over from a runner that is gone, ours until {self._until}"
             # Released between the two calls: once more.
         raise TargetError(f"expected to put or to read {PARAMETER}, found neither in {_ATTEMPTS} attempts")
-
-    def _check_takeover(self, seen: _Seen) -> None:
-        holder = seen.holder
-        if holder is None:
-            raise Refused(
-                _GUARD,
-                f"expected {PARAMETER} to be a lock of Tocsin, found {seen.text[:200]!r}. Whoever put it there keeps "
-                f"drills away; when they agree: aws ssm delete-parameter --name {PARAMETER}",
-            )
-        if holder.runner != self._ledger.runner and holder.expires_at > datetime.now(UTC):
-            raise self._taken(holder)
 
     def _take_over(self, seen: _Seen) -> None:
         version = self._overwrite(self._value)
@@ -159,16 +148,7 @@ class AccountLock:
         if winner is None:
             raise TargetError(f"expected to find who took {PARAMETER} first, found no such version")
         self._overwrite(winner.text)
-        raise self._taken(winner.holder)
-
-    def _taken(self, holder: Holder | None) -> Refused:
-        found = "another runner, which was first" if holder is None else f"{holder.owner} on {holder.host}"
-        until = "" if holder is None else f" It holds it until {holder.expires_at:%Y-%m-%d %H:%M:%S} UTC at most."
-        return Refused(
-            _GUARD,
-            f"expected target '{self._target.name}' to be free, found it in use by {found}.{until} Wait for that run "
-            f"to end. If it is dead for sure: aws ssm delete-parameter --name {PARAMETER}",
-        )
+        raise _taken(winner.holder, self._target)
 
     # --- what is asked of the account -----------------------------------------------------------------------
 
@@ -199,6 +179,43 @@ class AccountLock:
     @property
     def _ssm(self) -> Any:
         return self._target.client("ssm")
+
+
+def _check_takeover(seen: _Seen, target: Target, ledger: Ledger) -> None:
+    holder = seen.holder
+    if holder is None:
+        raise Refused(
+            _GUARD,
+            f"expected {PARAMETER} to be a lock of Tocsin, found {seen.text[:200]!r}. Whoever put it there keeps "
+            f"drills away; when they agree: aws ssm delete-parameter --name {PARAMETER}",
+        )
+    if holder.runner != ledger.runner and holder.expires_at > datetime.now(UTC):
+        raise _taken(holder, target)
+
+
+def _taken(holder: Holder | None, target: Target) -> Refused:
+    found = "another runner, which was first" if holder is None else f"{holder.owner} on {holder.host}"
+    until = "" if holder is None else f" It holds it until {holder.expires_at:%Y-%m-%d %H:%M:%S} UTC at most."
+    return Refused(
+        _GUARD,
+        f"expected target '{target.name}' to be free, found it in use by {found}.{until} Wait for that run "
+        f"to end. If it is dead for sure: aws ssm delete-parameter --name {PARAMETER}",
+    )
+
+
+def check_free(target: Target, ledger: Ledger) -> str:
+    """Whether a drill could take the lock beside the ledger and the one in the account now; takes neither.
+
+    Raises:
+        Refused: somebody else holds one of them.
+        TargetError: the account did not say.
+    """
+    ledger.check_unlocked()
+    seen = _get(target, PARAMETER)
+    if seen is None:
+        return f"{PARAMETER} is free"
+    _check_takeover(seen, target, ledger)
+    return f"{PARAMETER} is a dead runner's, and would be taken over"
 
 
 def holder_of(target: Target) -> Holder | None:
