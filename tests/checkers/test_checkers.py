@@ -395,6 +395,13 @@ FAULT_ROWS: list[Row] = [
         F,
         Reason.NOT_ROLLED_BACK,
     ),
+    (
+        "nobody saw what the rollbacks left",
+        lambda: drop(left_broken(after_rollbacks=True), lambda event: stage(event, FaultStage.UNDONE)),
+        "rollbacks",
+        U,
+        Reason.NO_EVIDENCE,
+    ),
     ("a rollback undid the fault", lambda: left_broken(after_rollbacks=False), "rollbacks", P, Reason.AS_EXPECTED),
     (
         "no canary looked whether it recovered",

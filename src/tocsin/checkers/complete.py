@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from tocsin.checkers.answers import Answer, Question
 from tocsin.checkers.timeline import Timeline
-from tocsin.model.events import Act, ActivityRan, ActorDied, DrillEnded, GuardChecked
+from tocsin.model.events import Act, ActivityRan, ActorDied, DrillEnded, FaultStage, GuardChecked
 from tocsin.model.experiment import Activity
 from tocsin.model.verdict import Judgement, Outcome, Reason
+
+_LOOKED = (FaultStage.UNDONE, FaultStage.DRIFTED, FaultStage.UNDO_FAILED)
 
 
 def check_complete(timeline: Timeline) -> Iterator[Answer]:
@@ -60,6 +62,8 @@ def check_rollbacks(timeline: Timeline) -> Iterator[Answer]:
                 f"all of them ran, and {', '.join(left)} was still broken after the last one: Tocsin's own undo mended "
                 "it, nobody else would have",
             )
+        elif judged.outcome is Outcome.PASS and not _looked_at_what_was_left(timeline):
+            judged = question.unknown(Reason.NO_EVIDENCE, "all of them ran, and nobody saw what they left")
         yield judged
 
 
@@ -68,6 +72,13 @@ def _left_broken(timeline: Timeline, rollbacks: Iterable[ActivityRan]) -> list[s
     ended = max((event.at for event in rollbacks), default=timeline.end)
     late = (event for event in timeline.fault_changes if event.was_broken and event.at > ended)
     return list(dict.fromkeys(event.fault for event in late))
+
+
+def _looked_at_what_was_left(timeline: Timeline) -> bool:
+    """Whether the undo of every fault is recorded: it looks before it does anything."""
+    injected = {event.entry for event in timeline.fault_changes}
+    looked = {event.entry for event in timeline.fault_changes if event.stage in _LOOKED}
+    return injected == looked and bool(looked)
 
 
 def _activities(question: Question, planned: tuple[Activity, ...], ran: dict[str, ActivityRan]) -> Judgement:
