@@ -639,6 +639,13 @@ TRAFFIC_ROWS: list[Row] = [
         Reason.TOO_SLOW,
     ),
     (
+        "nobody saw the end of the baseline",
+        lambda: without(tweak(passing(), slow(), latency_ms={"p95": 1400.0}), FaultChanged, ActEnded),
+        "baseline:latency",
+        U,
+        Reason.NO_TRAFFIC,
+    ),
+    (
         "undocumented answers",
         lambda: Scene(fault_statuses={"500": 0.5, "503": 0.5}).history(),
         "answers",

@@ -330,9 +330,9 @@ class Timeline:
 
     @cached_property
     def baseline_load(self) -> tuple[LoadSecond, ...]:
-        """Seconds of the baseline act, all of them before the injection was requested."""
+        """Seconds of the baseline act, all of them before the injection was requested; none without a recorded end."""
         span = self.acts.get(Act.BASELINE)
-        if span is None:
+        if span is None or (self.requested is None and Act.BASELINE not in self.ended_acts):
             return ()
         end = span.end if self.requested is None else min(span.end, self.requested)
         return self.load_within(span.start, end)
