@@ -69,6 +69,8 @@ def _document(coverages: Sequence[Coverage]) -> Iterator[str]:
     yield "# Coverage"
     yield ""
     yield "Which promise of each runbook is proven by which drill, and which by none, as `tocsin coverage` tells it."
+    if not any(coverage.drilled for coverage in coverages):
+        yield "What is covered has a drill or a canary; whether it was proven, the command tells where drills have run."
     for coverage in coverages:
         yield from ("", f"## {coverage.title}", "")
         yield f"{_line(coverage.runbook or coverage.system)}: {summary(coverage)}."
@@ -86,9 +88,18 @@ def _table(rows: Sequence[Row], *, drilled: bool) -> Iterator[str]:
     yield f"| {' | '.join(heads)} |"
     yield f"|{'---|' * len(heads)}"
     for row in rows:
-        cells = [row.state.value, f"{_line(row.title)} (`{row.id}`)", _line(row.runbook or "not in it"), _how(row)]
+        cells = [
+            _state(row, drilled=drilled),
+            f"{_line(row.title)} (`{row.id}`)",
+            _line(row.runbook or "not in it"),
+            _how(row),
+        ]
         cells += [_last(row)] if drilled else []
         yield f"| {' | '.join(cells)} |"
+
+
+def _state(row: Row, *, drilled: bool) -> str:
+    return row.state.value if drilled or row.state is not State.NOT_DRILLED else "covered"
 
 
 def _how(row: Row) -> str:
@@ -151,7 +162,8 @@ def _grid(heading: str, rows: Sequence[Row], widest: int, *, drilled: bool) -> T
         grid.add_column("last drill", ratio=2, overflow="fold")
     for row in rows:
         how = "; ".join(part for part in (row.why, _witnesses(row)) if part)
-        cells = [Text(row.state.value, style=_STYLE[row.state]), Text(row.id), Text(" ".join(how.split()))]
+        state = Text(_state(row, drilled=drilled), style=_STYLE[row.state])
+        cells = [state, Text(row.id), Text(" ".join(how.split()))]
         cells += [Text(_last(row), style="dim")] if drilled else []
         grid.add_row(*cells)
     return grid
