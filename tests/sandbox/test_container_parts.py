@@ -23,6 +23,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from tests.sandbox.test_elasticache import call, on_a_plant, until, view
+from tests.secret_scan import watched
 
 from tocsin.cli import main
 from tocsin.errors import InvalidInput, SandboxError, TocsinError
@@ -241,7 +242,8 @@ def test_the_rule_engine_of_prometheus_answers(parts: ContainerParts, tmp_path: 
 @pytest.mark.timeout(200)
 def test_a_killed_sandbox_leaves_no_container(docker: None, checkout: Path) -> None:
     state = control.up("clocked", checkout, parts="containers")
-    with pytest.raises(SandboxError, match="expected the running sandbox to have its parts from `--parts embedded`"):
+    refusal = "expected the running sandbox to have its parts from `--parts embedded`"
+    with watched(checkout), pytest.raises(SandboxError, match=refusal):
         control.up("clocked", checkout)
     os.kill(state.pid, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(state.pid)], 10)

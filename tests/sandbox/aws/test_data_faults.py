@@ -55,7 +55,8 @@ class Database:
         return time.monotonic() - started
 
     def answers(self) -> bool:
-        with suppress(pg8000.native.InterfaceError, pg8000.native.DatabaseError):
+        # pg8000 passes on what the socket raises, when the server goes away in the middle of a handshake.
+        with suppress(pg8000.native.InterfaceError, pg8000.native.DatabaseError, OSError):
             return bool(self.run("SELECT 1"))
         return False
 
