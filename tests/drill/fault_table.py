@@ -147,5 +147,5 @@ def inside(way_in: dict[str, Any], sql: str) -> Any:
             way_in["username"], host=way_in["host"], port=way_in["port"], database=way_in["dbname"], timeout=5
         ) as connection:
             return connection.run(sql)
-    except (pg8000.native.InterfaceError, pg8000.native.DatabaseError) as error:
-        return type(error).__name__
+    except (pg8000.native.InterfaceError, pg8000.native.DatabaseError, OSError):
+        return "no answer"

@@ -166,7 +166,7 @@ class Victim(threading.Thread):
     def run(self) -> None:
         try:
             self.answer = self._database.run("SELECT count(*) FROM items")
-        except (pg8000.native.InterfaceError, pg8000.native.DatabaseError):
+        except (pg8000.native.InterfaceError, pg8000.native.DatabaseError, OSError):
             self.answer = "ended"
 
 
