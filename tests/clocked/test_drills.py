@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.drill.conftest import CONTENT, ROOT, Checkout
-from tests.secret_scan import watched
+from tests.drill.conftest import ROOT, Checkout, checked_out
 
 from tocsin.model.verdict import RunVerdict
 
@@ -19,18 +18,8 @@ NAMES = sorted(path.stem for path in (ROOT / "experiments" / "clocked").glob("*.
 
 @pytest.fixture(scope="module")
 def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    root = tmp_path_factory.mktemp("clocked")
-    for name in CONTENT:
-        (root / name).symlink_to(ROOT / name)
-    checkout = Checkout(root)
-    up = checkout.tocsin("sandbox", "up", "clocked", timeout=120)
-    assert up.returncode == 0, up.stdout + up.stderr
-    try:
-        with watched(root):
-            yield checkout
-    finally:
-        down = checkout.tocsin("sandbox", "down", timeout=60)
-        assert down.returncode == 0, down.stdout + down.stderr
+    with checked_out(tmp_path_factory.mktemp("clocked"), "clocked") as checkout:
+        yield checkout
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,21 +105,27 @@ def wait_for(what: str, seen: Callable[[], bool], timeout_s: float = 60) -> None
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    root = tmp_path_factory.mktemp("checkout")
+@contextmanager
+def checked_out(root: Path, system: str) -> Iterator[Checkout]:
+    """What the repository holds, in a directory of its own, with a sandbox in which a system is deployed."""
     for name in CONTENT:
         (root / name).symlink_to(ROOT / name)
     checkout = Checkout(root)
-    up = checkout.tocsin("sandbox", "up", "leave-attendance", timeout=120)
+    up = checkout.tocsin("sandbox", "up", system, timeout=120)
     assert up.returncode == 0, up.stdout + up.stderr
     try:
         with watched(root):
-            make_resources(checkout.account)
             yield checkout
     finally:
         down = checkout.tocsin("sandbox", "down", timeout=60)
         assert down.returncode == 0, down.stdout + down.stderr
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    with checked_out(tmp_path_factory.mktemp("checkout"), "leave-attendance") as checkout:
+        make_resources(checkout.account)
+        yield checkout
 
 
 @pytest.fixture(autouse=True)
