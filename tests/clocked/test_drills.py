@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from tests.drill.conftest import ROOT, Checkout, checked_out
 
+from tocsin.errors import SandboxError
 from tocsin.model.verdict import RunVerdict
+from tocsin.sandbox.promtool import find_promtool
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
 
@@ -18,6 +20,10 @@ NAMES = sorted(path.stem for path in (ROOT / "experiments" / "clocked").glob("*.
 
 @pytest.fixture(scope="module")
 def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    try:
+        find_promtool()
+    except SandboxError as error:
+        pytest.skip(str(error))
     with checked_out(tmp_path_factory.mktemp("clocked"), "clocked") as checkout:
         yield checkout
 
