@@ -34,8 +34,10 @@ RULES = {
             "rules": [
                 {"alert": "Hot", "expr": "cpu_usage_percent > 80", "for": "1s", "labels": {"severity": "warning"}},
                 {"alert": "Down", "expr": "up == 0", "for": "1h"},
+                {"alert": "Broken", "expr": 'label_replace(up, "a", "$1", "job", "(")'},
             ],
-        }
+        },
+        {"name": "seldom", "interval": "1y", "rules": [{"alert": "Late", "expr": "cpu_usage_percent > 80"}]},
     ]
 }
 CONFIGURATION = """
@@ -98,7 +100,7 @@ def server(page: tuple[Page, str], tmp_path: Path, free_port: int) -> Iterator[s
     try:
         until("the server", lambda: ready(url))
         with PrometheusApi(url) as api:
-            until("the first evaluation", lambda: api.rules() != {})
+            until("the first evaluation", lambda: api.evaluations()["Hot"].healthy)
         yield url
     finally:
         process.kill()
@@ -114,7 +116,7 @@ def ready(url: str) -> bool:
 
 def ask(url: str) -> None:
     with PrometheusApi(url) as api:
-        api.alerts()
+        api.evaluations()
 
 
 def connections_to(url: str) -> int:
@@ -185,7 +187,7 @@ def test_an_alert_that_is_over_before_anybody_looked_has_rung(
 
     def firing() -> bool:
         with PrometheusApi(server) as api:
-            return any(one.firing for one in api.alerts())
+            return bool(api.evaluations()["Hot"].firing(PrometheusAlert(alert="Hot")))
 
     page[0].cpu = 95
     until("the alert", firing)
@@ -213,8 +215,29 @@ def test_states_and_drift_are_read_from_the_server(stage: Stage, server: str, tm
     )
 
 
+@pytest.mark.timeout(60)
+def test_what_is_not_evaluated_is_not_watched(stage: Stage, server: str, tmp_path: Path) -> None:
+    ctx = context(stage, server, tmp_path)
+    alarms = {
+        alert.lower(): PrometheusAlarm(title=alert, prometheus=PrometheusAlert(alert=alert))
+        for alert in ("Hot", "Broken", "Late")
+    }
+    (tmp_path / "documented.yaml").write_text(yaml.safe_dump(RULES))
+    watcher = PrometheusWatcher(replace(ctx, system=ctx.system.model_copy(update={"alarms": alarms})))
+    watcher.look()
+    for _ in range(20):
+        watcher.poll()
+    watcher.stop()
+    seen = [event.alarm for event in stage.events() if isinstance(event, AlarmSeen)]
+    assert seen == ["hot"]
+    polled = [event for event in stage.events() if isinstance(event, AlarmsPolled)]
+    assert {name for event in polled for name in event.states} == {"hot"}
+    # Polls that find the evaluation they knew have seen nothing new.
+    assert len({event.at for event in polled}) == len(polled) < 20
+
+
 def test_a_server_that_is_away_is_said_to_be_away(free_port: int) -> None:
-    with pytest.raises(Unavailable, match=f"asking Prometheus at http://127.0.0.1:{free_port}/api/v1/alerts"):
+    with pytest.raises(Unavailable, match=f"asking Prometheus at http://127.0.0.1:{free_port}/api/v1/rules"):
         ask(f"http://127.0.0.1:{free_port}")
 
 

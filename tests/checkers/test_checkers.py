@@ -176,6 +176,13 @@ ALARM_ROWS: list[Row] = [
         Reason.RANG_BEFORE_FAULT,
     ),
     (
+        "rings for a datapoint that ended while the injection was made",
+        lambda: breached("api-5xx", (SCENE.requested + SCENE.accepted) / 2 - 5 * MINUTE),
+        "must:api-5xx",
+        P,
+        Reason.AS_EXPECTED,
+    ),
+    (
         "rings for a datapoint in whose period the fault began",
         lambda: breached("api-5xx", SCENE.accepted - 4 * MINUTE),
         "must:api-5xx",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tocsin.actors.base import PollingActor
-from tocsin.alarms.prometheus import Fired, PrometheusApi, rule_drift, rules_of
+from tocsin.alarms.prometheus import Evaluation, Fired, PrometheusApi, rule_drift, rules_of
 from tocsin.context import RunContext
 from tocsin.model.events import AlarmChanged, AlarmSeen, AlarmsPolled
 from tocsin.model.system import AlarmState
@@ -15,7 +15,11 @@ _LOOK_BACK_S = 300.0
 
 
 class PrometheusWatcher(PollingActor):
-    """Polls `/api/v1/alerts`, and the samples of `ALERTS`: they tell when an alert fired, also one that is over."""
+    """Polls the rules, and the samples of `ALERTS`: they tell when an alert fired, also one that is over.
+
+    What a poll finds is what the last evaluation found, so it is recorded with the time of that evaluation: a server
+    that answers and evaluates nothing has not looked at anything.
+    """
 
     def __init__(self, ctx: RunContext) -> None:
         super().__init__("prometheus", ctx)
@@ -24,6 +28,8 @@ class PrometheusWatcher(PollingActor):
         self._api = PrometheusApi(self._url)
         self._alarms = ctx.system.prometheus_alarms
         self._states: dict[str, AlarmState] = {}
+        self._evaluated: dict[str, float] = {}
+        """Epoch seconds of the last evaluation of each alarm that was recorded."""
         self._known = dict.fromkeys(self._alarms, ctx.now())
         """Epoch seconds of the newest evaluation of each alarm that was recorded as ringing."""
 
@@ -36,28 +42,37 @@ class PrometheusWatcher(PollingActor):
         documented = rules_of(self._ctx.root, self._ctx.system)
         # A drill that is refused now never starts what it would have to stop: this connection is not kept.
         with PrometheusApi(self._url) as api:
-            found, self._states = api.rules(), api.states(self._alarms)
-        for name, state in self._states.items():
-            alert = self._alarms[name].prometheus.alert
-            drift = rule_drift(documented[alert], found[alert])
-            self._history.record(AlarmSeen(at=self._ctx.now(), alarm=name, state=state, definition_drift=drift))
+            found = self._evaluations(api)
+        for name, evaluation in found.items():
+            alert = self._alarms[name].prometheus
+            self._states[name] = evaluation.state(alert)
+            drift = rule_drift(documented[alert.alert], evaluation.rule)
+            seen = AlarmSeen(at=self._ctx.now(), alarm=name, state=self._states[name], definition_drift=drift)
+            self._history.record(seen)
 
     def poll(self) -> None:
-        """Record the transitions since the last poll, and the state of every alert."""
+        """Record the transitions since the last poll, and the state of every alert that was evaluated anew."""
         # First what has fired: what fires from here on is no alert that is over already.
         fired = self._api.fired(_LOOK_BACK_S)
-        states = self._api.states(self._alarms)
-        for name, after in states.items():
+        news = {
+            name: evaluation
+            for name, evaluation in self._evaluations(self._api).items()
+            if evaluation.at > self._evaluated.get(name, 0.0)
+        }
+        for name, evaluation in news.items():
+            after = evaluation.state(self._alarms[name].prometheus)
             before = self._states.get(name, after)
             if after == "ALARM" and before != after:
-                self._record_ringing(name, before, self._api.fired(_LOOK_BACK_S))
+                self._record_ringing(name, before, evaluation, self._api.fired(_LOOK_BACK_S))
             elif before == "ALARM" and after != before:
-                self._record_end(name, after)
+                self._record_end(name, evaluation)
             elif after == "OK" and self._news(name, fired):
-                self._record_ringing(name, before, fired)
-                self._record_end(name, after)
-        self._states |= states
-        self._history.record(AlarmsPolled(at=self._ctx.now(), polls=1, states=states))
+                self._record_ringing(name, before, evaluation, fired)
+                self._record_end(name, evaluation)
+            self._states[name], self._evaluated[name] = after, evaluation.at
+        for at in sorted({evaluation.at for evaluation in news.values()}):
+            states = {name: self._states[name] for name, evaluation in news.items() if evaluation.at == at}
+            self._history.record(AlarmsPolled(at=at, polls=1, states=states))
 
     def stop(self) -> None:
         """End after a last look, and close the connection."""
@@ -69,24 +84,32 @@ class PrometheusWatcher(PollingActor):
         alert = self._alarms[name].prometheus
         return sorted(at for one in fired if one.belongs_to(alert) for at in one.at if at > self._known[name])
 
-    def _record_ringing(self, name: str, before: AlarmState, fired: Sequence[Fired]) -> None:
+    def _record_ringing(self, name: str, before: AlarmState, evaluation: Evaluation, fired: Sequence[Fired]) -> None:
         alert, news = self._alarms[name].prometheus, self._news(name, fired)
-        firing = [one for one in self._api.alerts() if one.firing and one.belongs_to(alert)]
+        firing = evaluation.firing(alert)
         seen = [one.labels for one in firing] or [one.labels for one in fired if one.belongs_to(alert)]
         state = "firing" if firing else "fired, for a moment"
         reason = f"{len(seen)} {state}: {'; '.join(map(_labels, seen))}"[:1000]
         breached_at = min((one.active_at for one in firing), default=None)
-        at = news[0] if news else self._ctx.now()
+        at = news[0] if news else evaluation.at
         self._known[name] = max([self._known[name], *news])
         self._history.record(
             AlarmChanged(at=at, alarm=name, before=before, after="ALARM", breached_at=breached_at, reason=reason)
         )
 
-    def _record_end(self, name: str, after: AlarmState) -> None:
+    def _record_end(self, name: str, evaluation: Evaluation) -> None:
         # Every evaluation so far belongs to what has just ended.
         self._known[name] = max([self._known[name], *self._news(name, self._api.fired(_LOOK_BACK_S))])
         reason = "no instance is firing any more"
-        self._history.record(AlarmChanged(at=self._ctx.now(), alarm=name, before="ALARM", after=after, reason=reason))
+        self._history.record(AlarmChanged(at=evaluation.at, alarm=name, before="ALARM", after="OK", reason=reason))
+
+    def _evaluations(self, api: PrometheusApi) -> dict[str, Evaluation]:
+        """The last evaluation of each alarm; none of an alarm that could not be evaluated."""
+        found = api.evaluations()
+        alerts = {name: found.get(alarm.prometheus.alert) for name, alarm in self._alarms.items()}
+        return {
+            name: evaluation for name, evaluation in alerts.items() if evaluation is not None and evaluation.healthy
+        }
 
 
 def _labels(labels: Mapping[str, str]) -> str:

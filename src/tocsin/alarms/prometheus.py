@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from tocsin.errors import InvalidInput, TargetError, Unavailable
 from tocsin.model.base import Model
-from tocsin.model.system import AlarmState, PrometheusAlarm, PrometheusAlert, System
+from tocsin.model.system import AlarmState, PrometheusAlert, System
 
 _DURATION = re.compile(r"(\d+)(ms|[smhdwy])")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
@@ -149,6 +149,26 @@ class Fired(_Instance):
     """Epoch seconds of the evaluations at which it was firing, oldest first"""
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What the last evaluation of one alerting rule found. Between two of them nobody looks at the metrics."""
+
+    rule: AlertRule
+    at: float
+    """Epoch seconds at which it was made; long ago when there was none."""
+    healthy: bool
+    """Whether the expression could be evaluated: else the instances are those of an earlier one."""
+    instances: tuple[Firing, ...]
+
+    def firing(self, alert: PrometheusAlert) -> tuple[Firing, ...]:
+        """The instances of a documented alert that fire."""
+        return tuple(one for one in self.instances if one.firing and one.belongs_to(alert))
+
+    def state(self, alert: PrometheusAlert) -> AlarmState:
+        """State of a documented alert; one that is pending is OK still."""
+        return "ALARM" if self.firing(alert) else "OK"
+
+
 class PrometheusApi:
     """The HTTP API of a Prometheus server, as far as alerts are concerned. Its connections are its own: close it.
 
@@ -169,32 +189,10 @@ class PrometheusApi:
         """Close its connections; safe to call twice."""
         self._client.close()
 
-    def alerts(self) -> tuple[Firing, ...]:
-        """Every instance that is pending or firing now."""
-        return tuple(
-            Firing(alert["labels"], alert["state"] == "firing", isoparse(alert["activeAt"]).timestamp())
-            for alert in self._get("alerts")["alerts"]
-        )
-
-    def states(self, alarms: Mapping[str, PrometheusAlarm]) -> dict[str, AlarmState]:
-        """State of each alarm that the server has a rule for; an alert that is pending is OK still."""
-        known, active = self.rules(), self.alerts()
-        states: dict[str, AlarmState] = {}
-        for name, alarm in alarms.items():
-            if alarm.prometheus.alert in known:
-                rings = any(one.firing and one.belongs_to(alarm.prometheus) for one in active)
-                states[name] = "ALARM" if rings else "OK"
-        return states
-
-    def rules(self) -> dict[str, AlertRule]:
-        """The alerting rules that the server evaluates, by name."""
+    def evaluations(self) -> dict[str, Evaluation]:
+        """The alerting rules that the server evaluates, by name, each with what its last evaluation found."""
         found = (rule for group in self._get("rules", type="alert")["groups"] for rule in group["rules"])
-        return {
-            rule["name"]: AlertRule.model_validate(
-                {"alert": rule["name"], "expr": rule["query"], "for": f"{round(rule['duration'] * 1000)}ms"}
-            )
-            for rule in found
-        }
+        return {rule["name"]: _evaluation(rule) for rule in found}
 
     def fired(self, within_s: float) -> tuple[Fired, ...]:
         """Every instance that was firing at an evaluation of the last `within_s`, whatever it is now.
@@ -217,6 +215,19 @@ class PrometheusApi:
         if answer.is_error or not isinstance(document, dict) or document.get("status") != "success":
             raise TargetError(f"asking Prometheus at {url}: it answered {answer.status_code}: {document}")
         return document["data"]
+
+
+def _evaluation(rule: Mapping[str, Any]) -> Evaluation:
+    terms = {"alert": rule["name"], "expr": rule["query"], "for": f"{round(rule['duration'] * 1000)}ms"}
+    return Evaluation(
+        rule=AlertRule.model_validate(terms),
+        at=isoparse(rule["lastEvaluation"]).timestamp(),
+        healthy=rule["health"] == "ok",
+        instances=tuple(
+            Firing(alert["labels"], alert["state"] == "firing", isoparse(alert["activeAt"]).timestamp())
+            for alert in rule["alerts"]
+        ),
+    )
 
 
 def rule_drift(documented: AlertRule, found: AlertRule) -> tuple[str, ...]:

@@ -27,5 +27,8 @@ def read_states(system: System, names: Iterable[str], target: Target) -> dict[st
     on_prometheus = {name: alarm for name, alarm in system.prometheus_alarms.items() if name in wanted}
     if on_prometheus and system.prometheus is not None:
         with PrometheusApi(system.prometheus.url) as api:
-            found |= api.states(on_prometheus)
+            evaluations = api.evaluations()
+        for name, alarm in on_prometheus.items():
+            if alarm.prometheus.alert in evaluations:
+                found[name] = evaluations[alarm.prometheus.alert].state(alarm.prometheus)
     return {name: found[name] for name in wanted if name in found}

@@ -143,14 +143,17 @@ def _ring(timeline: Timeline, entry: MustAlarm) -> Judgement:
 
 
 def _breached_before_fault(timeline: Timeline, ring: AlarmChanged) -> float | None:
-    """Production seconds from the end of the oldest breaching datapoint to the injection; None if it was not before."""
+    """Production seconds from the end of the oldest breaching datapoint to the injection; None if it was not before.
+
+    An injection of many calls acts before the last of them is accepted: what breaches in between is its own doing.
+    """
     alarm = timeline.system.cloudwatch_alarms.get(ring.alarm)
     if alarm is None or not isinstance(alarm.cloudwatch, MetricAlarm):
         return None
-    if ring.breached_at is None or timeline.accepted is None:
+    if ring.breached_at is None or timeline.requested is None:
         return None
     ended = ring.breached_at + timeline.wall(alarm.cloudwatch.period_s)
-    return timeline.production(timeline.accepted - ended) if ended < timeline.accepted else None
+    return timeline.production(timeline.requested - ended) if ended < timeline.requested else None
 
 
 def _told(question: Question, timeline: Timeline, ring: AlarmChanged, rang: str, after_s: float) -> Judgement:

@@ -266,10 +266,10 @@ def _drifts(deployed: Deployed) -> Iterator[tuple[str, tuple[str, ...]]]:
         return
     documented = rules_of(deployed.root, system)
     with PrometheusApi(system.prometheus.url) as api:
-        running = api.rules()
+        running = api.evaluations()
     for name, rule in system.prometheus_alarms.items():
         if rule.prometheus.alert in running:
-            yield name, rule_drift(documented[rule.prometheus.alert], running[rule.prometheus.alert])
+            yield name, rule_drift(documented[rule.prometheus.alert], running[rule.prometheus.alert].rule)
 
 
 def alarms_quiet(deployed: Deployed) -> Result:

@@ -13,6 +13,7 @@ import logging
 import math
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -263,9 +264,9 @@ class Prometheus:
         ]
 
     def _groups(self) -> list[dict[str, Any]]:
-        alerts = self._alerts()
-        states = {alert["labels"]["alertname"]: "pending" for alert in alerts}
-        states |= {alert["labels"]["alertname"]: "firing" for alert in alerts if alert["state"] == "firing"}
+        alerts = defaultdict(list)
+        for alert in self._alerts():
+            alerts[alert["labels"]["alertname"]].append(alert)
         return [
             {
                 "name": group.name,
@@ -278,7 +279,8 @@ class Prometheus:
                         "duration": rule.for_s,
                         "labels": rule.labels,
                         "annotations": rule.annotations,
-                        "state": states.get(rule.alert, "inactive"),
+                        "alerts": alerts[rule.alert],
+                        "state": _most_severe(alerts[rule.alert]),
                         "health": "ok",
                         "lastEvaluation": self._iso(self._evaluated),
                     }
@@ -315,6 +317,11 @@ class Prometheus:
 
 def _up(job: str, address: str) -> Labels:
     return series({"__name__": "up", "job": job, "instance": address})
+
+
+def _most_severe(alerts: Sequence[Mapping[str, Any]]) -> str:
+    states = {alert["state"] for alert in alerts}
+    return next((state for state in ("firing", "pending") if state in states), "inactive")
 
 
 def _success(data: Any) -> tuple[int, Any]:

@@ -27,8 +27,8 @@ def test_it_evaluates_the_rules_it_is_given_and_is_shown_with_the_sandbox(shop: 
     url = shop.account.start_prometheus(RULES, {"nothing": ["127.0.0.1:1"]})
     documented = load_rules(RULES).alerts
     with PrometheusApi(url) as api:
-        found = api.rules()
-    assert {name: (rule.expr, rule.for_s) for name, rule in found.items()} == {
+        found = api.evaluations()
+    assert {name: (one.rule.expr, one.rule.for_s) for name, one in found.items()} == {
         name: (rule.expr, rule.for_s) for name, rule in documented.items()
     }
     state = control.status(shop.root)
