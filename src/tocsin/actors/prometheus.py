@@ -45,7 +45,7 @@ class PrometheusWatcher(PollingActor):
             found = self._evaluations(api)
         for name, evaluation in found.items():
             alert = self._alarms[name].prometheus
-            self._states[name] = evaluation.state(alert)
+            self._states[name], self._evaluated[name] = evaluation.state(alert), evaluation.at
             drift = rule_drift(documented[alert.alert], evaluation.rule)
             seen = AlarmSeen(at=self._ctx.now(), alarm=name, state=self._states[name], definition_drift=drift)
             self._history.record(seen)
