@@ -33,6 +33,7 @@ RULES = {
             "name": "task",
             "rules": [
                 {"alert": "Hot", "expr": "cpu_usage_percent > 80", "for": "1s", "labels": {"severity": "warning"}},
+                {"alert": "Hot", "expr": "cpu_usage_percent > 99", "for": "1s", "labels": {"severity": "critical"}},
                 {"alert": "Down", "expr": "up == 0", "for": "1h"},
                 {"alert": "Broken", "expr": 'label_replace(up, "a", "$1", "job", "(")'},
             ],
@@ -100,7 +101,7 @@ def server(page: tuple[Page, str], tmp_path: Path, free_port: int) -> Iterator[s
     try:
         until("the server", lambda: ready(url))
         with PrometheusApi(url) as api:
-            until("the first evaluation", lambda: api.evaluations()["Hot"].healthy)
+            until("the first evaluation", lambda: not api.evaluations()["Hot"].error)
         yield url
     finally:
         process.kill()

@@ -22,17 +22,20 @@ CHECKS = {"exist": alarms_exist, "definitions": alarms_as_documented, "ringing":
 
 
 class Answers:
-    """What the server says."""
-
-    rules: list[dict[str, Any]]
-    alerts: list[dict[str, Any]]
+    """What the server says of its rules."""
 
     def __init__(self) -> None:
-        self.rules = [{"type": "alerting", "name": "Hot", "query": "cpu > 80", "duration": 120}]
-        self.alerts = []
-
-    def to(self, path: str) -> dict[str, Any]:
-        return {"groups": [{"rules": self.rules}]} if "rules" in path else {"alerts": self.alerts}
+        self.rules: list[dict[str, Any]] = [
+            {
+                "type": "alerting",
+                "name": "Hot",
+                "query": "cpu > 80",
+                "duration": 120,
+                "health": "ok",
+                "lastEvaluation": "2026-08-01T10:02:00Z",
+                "alerts": [],
+            }
+        ]
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def deployed(answers: Answers, tmp_path: Path) -> Iterator[Deployed]:
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps({"status": "success", "data": answers.to(self.path)}).encode())
+            self.wfile.write(json.dumps({"status": "success", "data": {"groups": [{"rules": answers.rules}]}}).encode())
 
         def log_message(self, *_: Any) -> None:
             """Silent."""
@@ -90,8 +93,25 @@ def test_a_rule_that_was_changed(deployed: Deployed, answers: Answers) -> None:
 
 
 def test_an_alert_that_fires(deployed: Deployed, answers: Answers) -> None:
-    answers.alerts = [{"labels": {"alertname": "Hot"}, "state": "firing", "activeAt": "2026-08-01T10:00:00Z"}]
+    alert = {"labels": {"alertname": "Hot"}, "state": "firing", "activeAt": "2026-08-01T10:00:00Z"}
+    answers.rules[0]["alerts"] = [alert]
     assert levels(deployed).keys() == {"ringing"}
+
+
+@pytest.mark.parametrize(
+    ("health", "told"),
+    [
+        ({"health": "err", "lastError": "many-to-many matching"}, "hot: many-to-many matching"),
+        ({"health": "unknown", "lastEvaluation": "0001-01-01T00:00:00Z"}, "hot: it was not evaluated yet"),
+    ],
+)
+def test_a_rule_that_cannot_be_evaluated(
+    deployed: Deployed, answers: Answers, health: dict[str, str], told: str
+) -> None:
+    answers.rules[0] |= health
+    found = levels(deployed)
+    assert found.keys() == {"exist"}
+    assert found["exist"].found == f"not evaluated: {told}"
 
 
 def test_a_server_that_does_not_answer(deployed: Deployed) -> None:

@@ -107,9 +107,7 @@ class PrometheusWatcher(PollingActor):
         """The last evaluation of each alarm; none of an alarm that could not be evaluated."""
         found = api.evaluations()
         alerts = {name: found.get(alarm.prometheus.alert) for name, alarm in self._alarms.items()}
-        return {
-            name: evaluation for name, evaluation in alerts.items() if evaluation is not None and evaluation.healthy
-        }
+        return {name: one for name, one in alerts.items() if one is not None and not one.error}
 
 
 def _labels(labels: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -156,8 +156,8 @@ class Evaluation:
     rule: AlertRule
     at: float
     """Epoch seconds at which it was made; long ago when there was none."""
-    healthy: bool
-    """Whether the expression could be evaluated: else the instances are those of an earlier one."""
+    error: str
+    """Why it found nothing; empty when it was well. The instances are then those of an earlier one."""
     instances: tuple[Firing, ...]
 
     def firing(self, alert: PrometheusAlert) -> tuple[Firing, ...]:
@@ -166,7 +166,18 @@ class Evaluation:
 
     def state(self, alert: PrometheusAlert) -> AlarmState:
         """State of a documented alert; one that is pending is OK still."""
+        if self.error:
+            return "INSUFFICIENT_DATA"
         return "ALARM" if self.firing(alert) else "OK"
+
+    def joined(self, other: Evaluation) -> Evaluation:
+        """Of two rules of one name, which differ in what they label: known as long as the older is."""
+        return replace(
+            self,
+            at=min(self.at, other.at),
+            error=self.error or other.error,
+            instances=self.instances + other.instances,
+        )
 
 
 class PrometheusApi:
@@ -191,8 +202,11 @@ class PrometheusApi:
 
     def evaluations(self) -> dict[str, Evaluation]:
         """The alerting rules that the server evaluates, by name, each with what its last evaluation found."""
-        found = (rule for group in self._get("rules", type="alert")["groups"] for rule in group["rules"])
-        return {rule["name"]: _evaluation(rule) for rule in found}
+        found: dict[str, Evaluation] = {}
+        for rule in (rule for group in self._get("rules", type="alert")["groups"] for rule in group["rules"]):
+            evaluation, before = _evaluation(rule), found.get(rule["name"])
+            found[rule["name"]] = evaluation if before is None else before.joined(evaluation)
+        return found
 
     def fired(self, within_s: float) -> tuple[Fired, ...]:
         """Every instance that was firing at an evaluation of the last `within_s`, whatever it is now.
@@ -222,7 +236,7 @@ def _evaluation(rule: Mapping[str, Any]) -> Evaluation:
     return Evaluation(
         rule=AlertRule.model_validate(terms),
         at=isoparse(rule["lastEvaluation"]).timestamp(),
-        healthy=rule["health"] == "ok",
+        error="" if rule["health"] == "ok" else rule.get("lastError") or "it was not evaluated yet",
         instances=tuple(
             Firing(alert["labels"], alert["state"] == "firing", isoparse(alert["activeAt"]).timestamp())
             for alert in rule["alerts"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.alarms.deploy import definition_drift, describe_alarms
-from tocsin.alarms.prometheus import PrometheusApi, rule_drift, rules_of
+from tocsin.alarms.prometheus import Evaluation, PrometheusApi, rule_drift, rules_of
 from tocsin.alarms.states import read_states
 from tocsin.coverage.table import experiments_of
 from tocsin.doctor.result import Result, gap, warn, well
@@ -240,11 +240,14 @@ def _changed(deployed: Deployed) -> Iterator[str]:
 
 
 def alarms_exist(deployed: Deployed) -> Result:
-    """Every alarm of the system file exists, in CloudWatch or in its Prometheus."""
+    """Every alarm of the system file exists, in CloudWatch or in its Prometheus, which evaluates it."""
     known = deployed.states()
     missing = [name for name in deployed.system.alarms if name not in known]
     if missing:
         return gap(f"not in the target: {', '.join(missing)}", "Deploy them, or take them out of the system file.")
+    idle = [f"{name}: {evaluation.error}" for name, evaluation in _evaluations(deployed) if evaluation.error]
+    if idle:
+        return gap(f"not evaluated: {'; '.join(idle)}", "Mend the expression, or wait for the first evaluation.")
     return well(f"all {len(known)} exist")
 
 
@@ -262,14 +265,22 @@ def _drifts(deployed: Deployed) -> Iterator[tuple[str, tuple[str, ...]]]:
     for name, alarm in system.cloudwatch_alarms.items():
         if name in described:
             yield name, definition_drift(alarm, described[name])
+    documented = rules_of(deployed.root, system)
+    for name, evaluation in _evaluations(deployed):
+        alert = system.prometheus_alarms[name].prometheus.alert
+        yield name, rule_drift(documented[alert], evaluation.rule)
+
+
+def _evaluations(deployed: Deployed) -> Iterator[tuple[str, Evaluation]]:
+    """The last evaluation of each alarm that its Prometheus knows."""
+    system = deployed.system
     if system.prometheus is None:
         return
-    documented = rules_of(deployed.root, system)
     with PrometheusApi(system.prometheus.url) as api:
-        running = api.evaluations()
-    for name, rule in system.prometheus_alarms.items():
-        if rule.prometheus.alert in running:
-            yield name, rule_drift(documented[rule.prometheus.alert], running[rule.prometheus.alert].rule)
+        found = api.evaluations()
+    for name, alarm in system.prometheus_alarms.items():
+        if alarm.prometheus.alert in found:
+            yield name, found[alarm.prometheus.alert]
 
 
 def alarms_quiet(deployed: Deployed) -> Result:
