@@ -144,6 +144,10 @@ def held_elsewhere(patient: Patient) -> AbstractContextManager[None]:
     return parameter(patient, lock.PARAMETER, holder.model_dump_json())
 
 
+def held_by_something_else(patient: Patient) -> AbstractContextManager[None]:
+    return parameter(patient, lock.PARAMETER, "please do not touch")
+
+
 def pulled(patient: Patient) -> AbstractContextManager[None]:
     return parameter(patient, kill_switch.PARAMETER, "enough for today")
 
@@ -162,6 +166,7 @@ PLANTED: list[tuple[str, Callable[[Patient], AbstractContextManager[None]], set[
     ),
     ("fault left behind", left_behind, {"residue"}, "rds_proxy_throttle on a proxy"),
     ("another run", in_use, {"lock"}, "another drill"),
+    ("no lock of Tocsin", held_by_something_else, {"account lock"}, "found 'please do not touch'"),
     ("a run elsewhere", held_elsewhere, {"account lock"}, "held by theirs on elsewhere"),
     ("kill switch", pulled, {"kill switch"}, "enough for today"),
 ]

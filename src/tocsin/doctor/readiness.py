@@ -140,7 +140,10 @@ def lock(place: Place) -> Result:
 
 def account_lock(place: Place) -> Result:
     """No runner elsewhere holds the account and region."""
-    holder = holder_of(place.target)
+    try:
+        holder = holder_of(place.target)
+    except Refused as refusal:
+        return gap(str(refusal), "")
     if holder is None:
         return well("free")
     until = f"{holder.owner} on {holder.host}, until {holder.expires_at:%Y-%m-%d %H:%M:%S} UTC"

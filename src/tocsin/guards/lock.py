@@ -182,15 +182,19 @@ class AccountLock:
 
 
 def _check_takeover(seen: _Seen, target: Target, ledger: Ledger) -> None:
-    holder = seen.holder
-    if holder is None:
+    holder = _holder(seen)
+    if holder.runner != ledger.runner and holder.expires_at > datetime.now(UTC):
+        raise _taken(holder, target)
+
+
+def _holder(seen: _Seen) -> Holder:
+    if seen.holder is None:
         raise Refused(
             _GUARD,
             f"expected {PARAMETER} to be a lock of Tocsin, found {seen.text[:200]!r}. Whoever put it there keeps "
             f"drills away; when they agree: aws ssm delete-parameter --name {PARAMETER}",
         )
-    if holder.runner != ledger.runner and holder.expires_at > datetime.now(UTC):
-        raise _taken(holder, target)
+    return seen.holder
 
 
 def _taken(holder: Holder | None, target: Target) -> Refused:
@@ -222,10 +226,11 @@ def holder_of(target: Target) -> Holder | None:
     """Who holds the lock of a target's account and region now, or left it there; None when it is free.
 
     Raises:
+        Refused: what is there is no lock of Tocsin.
         TargetError: the account did not say.
     """
     seen = _get(target, PARAMETER)
-    return None if seen is None else seen.holder
+    return None if seen is None else _holder(seen)
 
 
 def _get(target: Target, name: str) -> _Seen | None:
