@@ -143,7 +143,7 @@ def account_lock(place: Place) -> Result:
     try:
         holder = holder_of(place.target)
     except Refused as refusal:
-        return gap(str(refusal), "")
+        return gap(str(refusal), "Find out whose it is.")
     if holder is None:
         return well("free")
     until = f"{holder.owner} on {holder.host}, until {holder.expires_at:%Y-%m-%d %H:%M:%S} UTC"
