@@ -27,9 +27,8 @@ class PrometheusWatcher(PollingActor):
         self._url = ctx.system.prometheus.url
         self._api = PrometheusApi(self._url)
         self._alarms = ctx.system.prometheus_alarms
-        self._states: dict[str, AlarmState] = {}
-        self._evaluated: dict[str, float] = {}
-        """Epoch seconds of the last evaluation of each alarm that was recorded."""
+        self._last: dict[str, Evaluation] = {}
+        """The last evaluation of each alarm that was recorded."""
         self._known = dict.fromkeys(self._alarms, ctx.now())
         """Epoch seconds of the newest evaluation of each alarm that was recorded as ringing."""
 
@@ -42,13 +41,11 @@ class PrometheusWatcher(PollingActor):
         documented = rules_of(self._ctx.root, self._ctx.system)
         # A drill that is refused now never starts what it would have to stop: this connection is not kept.
         with PrometheusApi(self._url) as api:
-            found = self._evaluations(api)
-        for name, evaluation in found.items():
-            alert = self._alarms[name].prometheus
-            self._states[name], self._evaluated[name] = evaluation.state(alert), evaluation.at
-            drift = rule_drift(documented[alert.alert], evaluation.rule)
-            seen = AlarmSeen(at=self._ctx.now(), alarm=name, state=self._states[name], definition_drift=drift)
-            self._history.record(seen)
+            self._last = self._evaluations(api)
+        for name, evaluation in self._last.items():
+            drift = rule_drift(documented[self._alarms[name].prometheus.alert], evaluation.rule)
+            state = self._state(name, evaluation)
+            self._history.record(AlarmSeen(at=self._ctx.now(), alarm=name, state=state, definition_drift=drift))
 
     def poll(self) -> None:
         """Record the transitions since the last poll, and the state of every alert that was evaluated anew."""
@@ -57,11 +54,11 @@ class PrometheusWatcher(PollingActor):
         news = {
             name: evaluation
             for name, evaluation in self._evaluations(self._api).items()
-            if evaluation.at > self._evaluated.get(name, 0.0)
+            if name not in self._last or evaluation.at > self._last[name].at
         }
         for name, evaluation in news.items():
-            after = evaluation.state(self._alarms[name].prometheus)
-            before = self._states.get(name, after)
+            after = self._state(name, evaluation)
+            before = self._state(name, self._last.get(name, evaluation))
             if after == "ALARM" and before != after:
                 self._record_ringing(name, before, evaluation, self._api.fired(_LOOK_BACK_S))
             elif before == "ALARM" and after != before:
@@ -69,9 +66,9 @@ class PrometheusWatcher(PollingActor):
             elif after == "OK" and self._news(name, fired):
                 self._record_ringing(name, before, evaluation, fired)
                 self._record_end(name, evaluation)
-            self._states[name], self._evaluated[name] = after, evaluation.at
+        self._last |= news
         for at in sorted({evaluation.at for evaluation in news.values()}):
-            states = {name: self._states[name] for name, evaluation in news.items() if evaluation.at == at}
+            states = {name: self._state(name, one) for name, one in news.items() if one.at == at}
             self._history.record(AlarmsPolled(at=at, polls=1, states=states))
 
     def stop(self) -> None:
@@ -105,9 +102,10 @@ class PrometheusWatcher(PollingActor):
 
     def _evaluations(self, api: PrometheusApi) -> dict[str, Evaluation]:
         """The last evaluation of each alarm; none of an alarm that could not be evaluated."""
-        found = api.evaluations()
-        alerts = {name: found.get(alarm.prometheus.alert) for name, alarm in self._alarms.items()}
-        return {name: one for name, one in alerts.items() if one is not None and not one.error}
+        return {name: one for name, one in api.evaluations_of(self._alarms).items() if not one.error}
+
+    def _state(self, name: str, evaluation: Evaluation) -> AlarmState:
+        return evaluation.state(self._alarms[name].prometheus)
 
 
 def _labels(labels: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from tocsin.errors import InvalidInput, TargetError, Unavailable
 from tocsin.model.base import Model
-from tocsin.model.system import AlarmState, PrometheusAlert, System
+from tocsin.model.system import AlarmState, PrometheusAlarm, PrometheusAlert, System
 
 _DURATION = re.compile(r"(\d+)(ms|[smhdwy])")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
@@ -207,6 +207,12 @@ class PrometheusApi:
             evaluation, before = _evaluation(rule), found.get(rule["name"])
             found[rule["name"]] = evaluation if before is None else before.joined(evaluation)
         return found
+
+    def evaluations_of(self, alarms: Mapping[str, PrometheusAlarm]) -> dict[str, Evaluation]:
+        """The last evaluation of each documented alarm, by its name, that the server has a rule for."""
+        found = self.evaluations()
+        alerts = {name: found.get(alarm.prometheus.alert) for name, alarm in alarms.items()}
+        return {name: evaluation for name, evaluation in alerts.items() if evaluation is not None}
 
     def fired(self, within_s: float) -> tuple[Fired, ...]:
         """Every instance that was firing at an evaluation of the last `within_s`, whatever it is now.

@@ -27,8 +27,6 @@ def read_states(system: System, names: Iterable[str], target: Target) -> dict[st
     on_prometheus = {name: alarm for name, alarm in system.prometheus_alarms.items() if name in wanted}
     if on_prometheus and system.prometheus is not None:
         with PrometheusApi(system.prometheus.url) as api:
-            evaluations = api.evaluations()
-        for name, alarm in on_prometheus.items():
-            if alarm.prometheus.alert in evaluations:
-                found[name] = evaluations[alarm.prometheus.alert].state(alarm.prometheus)
+            evaluations = api.evaluations_of(on_prometheus)
+        found |= {name: one.state(on_prometheus[name].prometheus) for name, one in evaluations.items()}
     return {name: found[name] for name in wanted if name in found}

@@ -248,7 +248,7 @@ def alarms_exist(deployed: Deployed) -> Result:
     missing = [name for name in deployed.system.alarms if name not in known]
     if missing:
         return gap(f"not in the target: {', '.join(missing)}", "Deploy them, or take them out of the system file.")
-    idle = [f"{name}: {evaluation.error}" for name, evaluation in _evaluations(deployed) if evaluation.error]
+    idle = [f"{name}: {evaluation.error}" for name, evaluation in _evaluations(deployed).items() if evaluation.error]
     if idle:
         return gap(f"not evaluated: {'; '.join(idle)}", "Mend the expression, or wait for the first evaluation.")
     return well(f"all {len(known)} exist")
@@ -269,21 +269,18 @@ def _drifts(deployed: Deployed) -> Iterator[tuple[str, tuple[str, ...]]]:
         if name in described:
             yield name, definition_drift(alarm, described[name])
     documented = rules_of(deployed.root, system)
-    for name, evaluation in _evaluations(deployed):
+    for name, evaluation in _evaluations(deployed).items():
         alert = system.prometheus_alarms[name].prometheus.alert
         yield name, rule_drift(documented[alert], evaluation.rule)
 
 
-def _evaluations(deployed: Deployed) -> Iterator[tuple[str, Evaluation]]:
+def _evaluations(deployed: Deployed) -> dict[str, Evaluation]:
     """The last evaluation of each alarm that its Prometheus knows."""
     system = deployed.system
     if system.prometheus is None:
-        return
+        return {}
     with PrometheusApi(system.prometheus.url) as api:
-        found = api.evaluations()
-    for name, alarm in system.prometheus_alarms.items():
-        if alarm.prometheus.alert in found:
-            yield name, found[alarm.prometheus.alert]
+        return api.evaluations_of(system.prometheus_alarms)
 
 
 def alarms_quiet(deployed: Deployed) -> Result:
