@@ -3,11 +3,11 @@ PYTHON ?= python3
 SYSTEM ?= leave-attendance
 BIN := .venv/bin
 
-.PHONY: help setup drill drills test lint types sweep planted bench lock clean
+.PHONY: help setup drill drills all-drills test root lint types sweep fuzz differential faults planted study bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/.installed  ## make .venv with everything in it
 
@@ -24,6 +24,9 @@ setup: .venv/.installed  ## make .venv with everything in it
 drill: setup  ## drill SYSTEM on the embedded sandbox and print the verdict
 	@$(BIN)/tocsin run experiments/$(SYSTEM)
 
+all-drills: setup  ## every experiment of every system, side by side
+	@$(BIN)/tocsin run experiments --parallel auto
+
 # Tests mostly wait: three at once on two cores.
 test: setup lint types  ## lint, types, tests, planted bugs, healthy runs, a bounded kill sweep
 	@$(BIN)/pytest -n 3 --dist loadgroup -m 'not drill and not planted'
@@ -34,6 +37,9 @@ test: setup lint types  ## lint, types, tests, planted bugs, healthy runs, a bou
 drills: setup  ## whole drills of the replicas, and every fault on them: the rest of the tests
 	@$(BIN)/pytest -m drill --ignore tests/sweep
 
+root: setup  ## what only root can show: umasks, PostgreSQL under nobody, users of other kinds
+	@$(BIN)/pytest tests/root
+
 lint: setup  ## ruff: rules and format
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -41,14 +47,27 @@ lint: setup  ## ruff: rules and format
 types: setup  ## mypy --strict on src/
 	@$(BIN)/mypy
 
-sweep: setup  ## kill N=200 drills at every boundary and by chance, recover, compare the account (SEED=... repeats)
-	@$(BIN)/python -m tests.sweep --kills $(or $(N),200) $(if $(SEED),--seed $(SEED))
+sweep: setup  ## end N=200 drills at every boundary and by chance, most by SIGKILL; recover, compare the account (SEED=... repeats, JOBS=2)
+	@$(BIN)/python -m tests.sweep --kills $(or $(N),200) $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED))
+
+fuzz: setup  ## spoil N=1000 files of every kind that people write: each gets an answer (SEED=... repeats)
+	@$(BIN)/python -m tests.fuzz --cases $(or $(N),1000) $(if $(SEED),--seed $(SEED))
+
+differential: setup  ## CASES=24000 random alarms against a second evaluator, which sees MUTANTS=30; WINDOWS=30 of Prometheus (SEED=...)
+	@$(BIN)/python -m tests.differential --cases $(or $(CASES),24000) --mutants $(or $(MUTANTS),30) \
+		--windows $(or $(WINDOWS),30) $(if $(SEED),--seed $(SEED))
+
+faults: setup  ## every fault against every documented error of every call it makes: keeps docs/FAULT_ERRORS.md
+	@$(BIN)/python -m tests.faults.table
 
 planted: setup  ## the shelf of planted bugs and 20 healthy runs: prints the table, keeps it in docs/PLANTED_BUGS.md
 	@$(BIN)/python -m tests.planted
 
+study: setup  ## how many answers a pass takes: works out the tables of docs/ANSWERS.md
+	@$(BIN)/python -m tests.study
+
 bench: setup  ## measure, and print a table
-	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python -m benchmarks.run
 
 lock: setup  ## renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --universal --generate-hashes --extra sandbox --extra dev --extra build \

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import random
 import shutil
 import signal
 import statistics
@@ -16,26 +17,36 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import httpx
+from benchmarks.day import BEGAN, SECONDS, write_day
 
-from tocsin.alarms.cloudwatch import AlarmEvaluator, MetricKey
-from tocsin.history import read_history
-from tocsin.identity import Identities
-from tocsin.loader import load_system
+from tocsin.actors.alarm_watcher import AlarmWatcher
+from tocsin.actors.context import RunContext
+from tocsin.actors.identities import Identities
+from tocsin.alarms.cloudwatch import AlarmEvaluator, MetricKey, metric_key
+from tocsin.alarms.recorded import Recorded, past_states
+from tocsin.aws.cloudwatch import put_alarms
+from tocsin.aws.lookups import resolve_base_url
+from tocsin.checkers.timeline import LONGEST_SILENCE_S, LONGEST_SILENCE_WALL_S, Timeline
 from tocsin.model.events import Act, ActEnded, ActStarted, ContractRan, DrillEnded, DrillStarted, Event, LoadSecond
-from tocsin.model.system import MetricAlarm
+from tocsin.model.experiment import Experiment
+from tocsin.model.system import MetricAlarm, System
 from tocsin.model.verdict import RunVerdict, Verdict
-from tocsin.project import commit_of
-from tocsin.resolve import resolve_base_url
+from tocsin.project.documents import load_system
+from tocsin.project.histories import read_history
+from tocsin.project.places import commit_of
+from tocsin.project.targets import load_target
+from tocsin.record.history import History
 from tocsin.sandbox import control
-from tocsin.targets import load_target
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TOCSIN = str(Path(sys.executable).with_name("tocsin"))
@@ -44,6 +55,10 @@ EXPERIMENT = "throttle-rds-proxy"
 PATH = "/api/v1/leave/balance"
 """A request that goes through the HTTP API, a Lambda function, the RDS Proxy and PostgreSQL."""
 LINKED = ("systems", "replicas", "contracts", "synthetics", "loadtests")
+MANY = 1000
+"""Alarms that a large system has."""
+WATCHED_S = 20.0
+"""Wall seconds for which they are watched."""
 STAY_CLEAR_S = 60.0
 """Production seconds a drill waits at its end to see that everything stays quiet."""
 
@@ -70,20 +85,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--no-sandbox", action="store_true", help="only what needs no sandbox")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each short command; the median counts")
+    parser.add_argument("--day", type=int, default=SECONDS, metavar="SECONDS", help="of the day that is reported")
+    parser.add_argument("--year", type=int, default=YEAR_MIN, metavar="MINUTES", help="of the recording")
     arguments = parser.parse_args()
     # A benchmark that is told to stop leaves through the same `finally` as one that ends.
     signal.signal(signal.SIGTERM, _leave)
     print(f"{_machine()}\nload average before: {os.getloadavg()[0]:.2f}\n")
     with temporary_root() as root:
         print(HEAD)
-        for row in measured(root, arguments.repeat, sandbox=not arguments.no_sandbox):
+        for row in measured(root, arguments.repeat, arguments.day, arguments.year, sandbox=not arguments.no_sandbox):
             print(line(row), flush=True)
 
 
-def measured(root: Path, repeat: int, *, sandbox: bool) -> Iterator[Row]:
+def measured(root: Path, repeat: int, day: int, year: int, *, sandbox: bool) -> Iterator[Row]:
     """Every row, as soon as it is known."""
     yield from commands(root, repeat)
     yield from evaluator()
+    yield from a_year(year)
+    yield from report_of_a_day(root, day)
     if sandbox:
         yield from in_the_sandbox(root)
 
@@ -210,6 +229,66 @@ def _rate(alarm: AlarmEvaluator) -> float:
     return count / passed
 
 
+YEAR_MIN = 365 * 24 * 60
+BACKTESTED = 100
+
+
+def a_year(minutes: int) -> Iterator[Row]:
+    """Many alarms over a year of minutes, every evaluation at once; and one whose percentiles are taken one by one."""
+    rng = random.Random(1)
+    metric, statistics_of = (
+        {"Namespace": "N", "MetricName": "M"},
+        ("Sum", "Average", "Maximum", "Minimum", "SampleCount"),
+    )
+    base = {**metric, "AlarmName": "a", "ComparisonOperator": "GreaterThanThreshold"}
+    counts = array("d", [float(rng.random() > 0.02) * rng.randrange(1, 40) for _ in range(minutes)])
+    totals = array("d", [count * rng.randrange(1, 20) for count in counts])
+    values = [{5.0: count, 9.0: 1.0} if count else None for count in counts]
+    year = Recorded(BEGAN // 3600 * 3600, counts, totals, totals, totals, values)
+    alarms = [
+        {**base, "Statistic": statistics_of[number % 5], "Period": (60, 300)[number % 2], "Threshold": number}
+        | {"EvaluationPeriods": 1 + number % 5, "TreatMissingData": ("missing", "notBreaching")[number % 3 == 0]}
+        for number in range(BACKTESTED)
+    ]
+    percentile = {**base, "ExtendedStatistic": "p95", "Period": 60, "EvaluationPeriods": 5, "Threshold": 8}
+    took = [_past([alarm], year) for alarm in (alarms[0], percentile)]
+    note = f"processor; {minutes:,} evaluations each, one alarm {took[0]:.2f} s"
+    yield at_most(f"a year of minutes, {BACKTESTED} alarms", _past(alarms, year), "s", 60.0, note)
+    yield Row(
+        "a year of minutes, one p95", took[1], "s", note="processor; each window's values are sorted by themselves"
+    )
+
+
+def _past(definitions: Sequence[dict[str, Any]], year: Recorded) -> float:
+    """Seconds of a processor."""
+    alarms = [MetricAlarm.model_validate(definition) for definition in definitions]
+    began = time.process_time()
+    for alarm in alarms:
+        past_states(alarm, {metric_key("N", "M", {}): year})
+    return time.process_time() - began
+
+
+# ------------------------------------------------------------------------------------------------ reports
+
+
+def report_of_a_day(root: Path, seconds: int) -> Iterator[Row]:
+    """`tocsin report` on a drill that went on for a day: its time, the most memory it takes, and the page."""
+    run = root / "day"
+    lines = write_day(run / "drill" / "history.jsonl", seconds)
+    child = subprocess.Popen((TOCSIN, "report", str(run)), cwd=root, stdout=subprocess.DEVNULL)
+    began = time.perf_counter()
+    _, status, used = os.wait4(child.pid, 0)
+    took, child.returncode = time.perf_counter() - began, os.waitstatus_to_exitcode(status)
+    page = (run / "drill" / "report.html").stat().st_size / 2**20
+    # The unit of the largest resident size is kibibytes, on macOS bytes.
+    memory = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    note = f"{lines:,} events; {used.ru_utime + used.ru_stime:.1f} s of a processor"
+    yield at_most("report of a day", took, "s", 15.0, note)
+    yield at_most("report of a day, most memory", memory, "MiB", 500.0)
+    yield at_most("report of a day, the page", page, "MiB", 5.0)
+    shutil.rmtree(run)
+
+
 # ------------------------------------------------------------------------------------------------ the sandbox
 
 
@@ -221,6 +300,7 @@ def in_the_sandbox(root: Path) -> Iterator[Row]:
     assert state is not None
     yield at_most("sandbox memory, idle (PSS)", state.pss_bytes / 2**20, "MiB", 700)
     yield from throughput(root)
+    yield from many_alarms(root)
     yield from drill(root)
     state = control.status(root)
     assert state is not None
@@ -262,6 +342,59 @@ def call(url: str, headers: dict[str, str], wall_s: float) -> list[float]:
             client.get(url).raise_for_status()
             found.append((time.perf_counter() - began) * 1000)
     return found
+
+
+def many_alarms(root: Path) -> Iterator[Row]:
+    """A watcher of a thousand alarms: how long none of them is left alone, and what that takes of a processor."""
+    ctx = _watching(root, [f"crowd-{number:04d}" for number in range(MANY)])
+    names = list(ctx.system.alarms)
+    try:
+        put_alarms(ctx.system, ctx.target)
+        watcher = AlarmWatcher(ctx)
+        watcher.look()
+        before = (ctx.directory / "history.jsonl").stat().st_size
+        processor, began = time.process_time(), time.time()
+        watcher.start()
+        time.sleep(WATCHED_S)
+        watcher.stop()
+        busy, took = time.process_time() - processor, time.time() - began
+        timeline = Timeline.of(read_history(ctx.directory / "history.jsonl"))
+        gap_s = max(timeline.watch_gap(name, began, timeline.end) for name in names) / ctx.scale
+        allowed_s = LONGEST_SILENCE_WALL_S + LONGEST_SILENCE_S / ctx.scale
+        yield at_most(f"{MANY} alarms watched: longest time without a look", gap_s, "s", allowed_s)
+        yield Row(f"{MANY} alarms watched: share of a processor", 100 * busy / took, "%")
+        written = (ctx.directory / "history.jsonl").stat().st_size - before
+        yield Row(f"{MANY} alarms watched: written a second", written / took / 1024, "KiB/s")
+    finally:
+        ctx.history.close()
+        for first in range(0, MANY, 100):
+            ctx.target.client("cloudwatch").delete_alarms(AlarmNames=names[first : first + 100])
+
+
+def _watching(root: Path, names: list[str]) -> RunContext:
+    """A drill of a system of alarms of which its experiment names one."""
+    definition = {"Namespace": "Crowd", "MetricName": "M", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1}
+    definition |= {"Threshold": 1, "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "notBreaching"}
+    alarms = {name: {"title": name, "cloudwatch": {"AlarmName": name, **definition}} for name in names}
+    nowhere = "http://127.0.0.1:9"
+    system = System.model_validate({"system": "crowd", "title": "C", "endpoint": {"url": nowhere}, "alarms": alarms})
+    block = {"name": "tocsin", "system": "crowd", "expect": {"quiet": names[:1], "recovery": {"within": "1m"}}}
+    whole = {"slug": "crowd", "path": "crowd.yaml", "title": "C", "method": [], "rollbacks": [], "extension": block}
+    experiment, target = Experiment.model_validate(whole), load_target(root, "sandbox")
+    history = History(root / "history.jsonl")
+    began = DrillStarted(
+        at=time.time(),
+        drill="crowd",
+        experiment=experiment,
+        system=system,
+        target="sandbox",
+        scale=target.scale,
+        seed=1,
+        version="",
+        command="",
+    )
+    history.record(began)
+    return RunContext("crowd", root, root, experiment, system, target, history, nowhere, 1)
 
 
 def drill(root: Path) -> Iterator[Row]:

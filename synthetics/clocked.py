@@ -42,3 +42,38 @@ def canary_group(api: Journey) -> None:
     with api.step("see it"):
         mine = api.get("/groups", as_="user", expect=200).json()["groups"]
         assert {"id": group["id"], "name": group["name"], "members": 2} in mine
+
+
+DATABASE = "clocked/db"
+# Users whose name begins with `synthetic-` are nobody: the deployment makes them, and nobody may choose such a name.
+SESSIONS = "FROM sessions WHERE user_id IN (SELECT id FROM users WHERE username LIKE 'synthetic-%')"
+GROUPS_LEFT = """
+SELECT group_id FROM group_members JOIN users ON users.id = user_id
+GROUP BY group_id HAVING bool_and(username LIKE 'synthetic-%')
+"""
+# In one statement: without its members nobody would know whose a group was.
+REMOVE_GROUPS = """
+WITH ours AS MATERIALIZED (
+    SELECT group_id FROM group_members JOIN users ON users.id = user_id
+    GROUP BY group_id HAVING bool_and(username LIKE 'synthetic-%')
+), members AS (
+    DELETE FROM group_members WHERE group_id IN (SELECT group_id FROM ours)
+)
+DELETE FROM groups WHERE id IN (SELECT group_id FROM ours)
+"""
+
+
+def remove_sessions(api: Journey) -> None:
+    """The sessions of synthetic users, which the API lets nobody delete."""
+    with api.step("remove"):
+        api.sql(DATABASE, f"DELETE {SESSIONS}")
+        left = api.sql(DATABASE, f"SELECT sessions.id {SESSIONS}")
+        assert left == [], f"{len(left)} are left: is a drill running?"
+
+
+def remove_groups(api: Journey) -> None:
+    """The groups that have none but synthetic members, with these; groups of people keep all of theirs."""
+    with api.step("remove"):
+        api.sql(DATABASE, REMOVE_GROUPS)
+        left = api.sql(DATABASE, GROUPS_LEFT)
+        assert left == [], f"{len(left)} are left: is a drill running?"

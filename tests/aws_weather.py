@@ -1,16 +1,17 @@
 """Bad weather between us and an AWS-compatible API: a proxy on loopback that forwards, or answers with errors.
 
-    with Weather(endpoint_url) as weather:
+    with Weather(endpoint_url, credentials) as weather:
         weather.falls("ModifyDBProxyTargetGroup", THROTTLED, times=3)
         ...  # a client with endpoint_url=weather.url
 
 A call is told by its action (query and JSON protocols) or by `METHOD /path` (REST protocols); a rule is for every call
-whose name contains its text.
+whose name contains its text. What is forwarded is signed anew with the credentials given, for the Host that it goes to.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -20,13 +21,21 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs
 
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/([^/]+)/([^/]+)/aws4_request")
+_OF_THE_WAY = ("host", "content-length", "connection", "authorization", "x-amz-date", "x-amz-security-token")
+
 
 @dataclass(frozen=True)
 class Answer:
-    """An error as AWS gives it; without a code nothing is answered at all."""
+    """An error as AWS gives it, or the `body` of an answer in its place; without either nothing is answered at all."""
 
     status: int
     code: str
+    body: str = ""
 
 
 THROTTLED = Answer(400, "ThrottlingException")
@@ -34,6 +43,8 @@ FAILED = Answer(500, "InternalFailure")
 EXPIRED = Answer(403, "ExpiredTokenException")
 DENIED = Answer(400, "AccessDeniedException")
 SILENT = Answer(0, "")
+LOST = Answer(-1, "")
+"""What was asked for is done, and nobody hears of it."""
 
 
 @dataclass
@@ -46,11 +57,11 @@ class _Rule:
 class Weather:
     """The proxy, listening on a free port while the context lasts."""
 
-    def __init__(self, endpoint_url: str) -> None:
+    def __init__(self, endpoint_url: str, credentials: Credentials) -> None:
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._server = _Server(self, endpoint_url)
+        self._server = _Server(self, endpoint_url, credentials)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self.errors: list[str] = []
         """Names of the calls that were not forwarded, in their order."""
@@ -92,9 +103,9 @@ class Weather:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, weather: Weather, endpoint_url: str) -> None:
+    def __init__(self, weather: Weather, endpoint_url: str, credentials: Credentials) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.weather, self.endpoint_url = weather, endpoint_url
+        self.weather, self.endpoint_url, self.credentials = weather, endpoint_url, credentials
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -109,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif answer is SILENT:
             self.server.weather.keep_silent()
             self.close_connection = True
+        elif answer is LOST:
+            self._forward(body, answered=False)
         else:
             self._fail(answer)
 
@@ -124,20 +137,29 @@ class _Handler(BaseHTTPRequestHandler):
     def _is_query(self) -> bool:
         return "x-www-form-urlencoded" in (self.headers.get("Content-Type") or "")
 
-    def _forward(self, body: bytes) -> None:
-        request = urllib.request.Request(self.server.endpoint_url + self.path, data=body or None, method=self.command)
-        for name, value in self.headers.items():
-            if name.lower() not in ("host", "content-length", "connection"):
-                request.add_header(name, value)
+    def _forward(self, body: bytes, *, answered: bool = True) -> None:
+        url = self.server.endpoint_url + self.path
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _OF_THE_WAY}
+        signed = AWSRequest(self.command, url, headers, body)
+        if (scope := _SCOPE.search(self.headers.get("Authorization") or "")) is not None:
+            region, service = scope.groups()
+            kind = S3SigV4Auth if service == "s3" else SigV4Auth
+            kind(self.server.credentials, service, region).add_auth(signed)
+        request = urllib.request.Request(url, body or None, dict(signed.headers.items()), method=self.command)
         try:
             with urllib.request.urlopen(request, timeout=30) as found:
+                if not answered:
+                    self.close_connection = True
+                    return
                 self._send(found.status, found.headers.get("Content-Type"), found.read())
         except urllib.error.HTTPError as error:
             with error:
                 self._send(error.code, error.headers.get("Content-Type"), error.read())
 
     def _fail(self, answer: Answer) -> None:
-        if self._is_query:
+        if answer.body:
+            self._send(answer.status, "application/json", answer.body.encode())
+        elif self._is_query:
             error = f"<Error><Code>{answer.code}</Code><Message>bad weather</Message></Error>"
             self._send(answer.status, "text/xml", f"<ErrorResponse>{error}</ErrorResponse>".encode())
         else:

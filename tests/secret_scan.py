@@ -8,6 +8,8 @@ pytest's base directory and fails the session for each secret found: by its name
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import os
 import re
@@ -19,10 +21,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape
 
 import pytest
 
+from tocsin.masking.encoded import Span, spans
 from tocsin.sandbox import control
 from tocsin.sandbox.account import Account
 
@@ -33,7 +37,8 @@ TOKEN = re.compile(rb"eyJ(?:hbGciOi|raWQiOi|0eXAiOi)")
 """How a signed JSON web token begins: its header with `alg`, `kid` or `typ` first."""
 
 HOLDS_SECRETS = {
-    "state.json": "key of the user that drills run as: how commands find the sandbox",
+    "credentials": "key of the account, for whoever uses the sandbox",
+    "state.json": "keys of the account and of the drill's user, and the token: how commands find the sandbox",
     "rds/*/data/*": "PostgreSQL's own files",
     "elasticache/*": "Valkey's own files",
     "lambda/*": "code packages, unpacked",
@@ -46,6 +51,10 @@ _SECRET_NAME = re.compile(r"password|secret|token|credential|api_?key|private_?k
 _NO_SECRET = re.compile("arn:|not-a-secret")
 """Where a secret is kept; and what says of itself that it stands in for one, in the sources too."""
 _SHORTEST = 8
+_LEVELS = 3
+"""Of encodings in each other: a session leaves many files, and each level is gone through for each of them."""
+_PIECE, _OVERLAP = 1 << 18, 1 << 14
+"""Characters that are decoded together: more than a secret has in any encoding."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,28 @@ class Secret:
     value: str
 
     def forms(self) -> set[bytes]:
-        """As it is, in JSON, and in a URL."""
-        return {form.encode() for form in (self.value, json.dumps(self.value)[1:-1], quote(self.value, safe=""))}
+        """As it is, in JSON once and twice, in a URL, in HTML and XML, in hex, and in base64 wherever it stands there.
+
+        Written without a look at the forms of `tocsin.masking`: what those do not know is found here. What else was
+        encoded is decoded as there (`encoded`).
+        """
+        once = json.dumps(self.value)[1:-1]
+        texts = {self.value, once, json.dumps(once)[1:-1], repr(self.value)[1:-1], self.value.encode().hex()}
+        texts.add(self.value.encode().hex().upper())
+        texts |= {quote(self.value, safe=safe) for safe in ("", "/")} | {quote_plus(self.value)}
+        texts |= {html.escape(self.value, quote=quoted) for quoted in (True, False)} | {escape(self.value)}
+        texts |= {encode(self.value.encode()).decode() for encode in (base64.b85encode, base64.a85encode)}
+        texts |= {text for inner in (self.value, once) for text in in_base64(inner)}
+        return {form.encode() for form in texts}
+
+
+def in_base64(value: str) -> Iterator[str]:
+    """What stands in the base64 of anything that holds the value, however many bytes come before it."""
+    for before in ("", "u", "us"):
+        whole = base64.b64encode((before + value).encode()).decode().rstrip("=")
+        # The letters at both ends may also hold bits of what stands beside the value.
+        inner = whole[4 if before else 0 : -1]
+        yield from (inner, inner.translate(str.maketrans("+/", "-_")))
 
 
 @contextmanager
@@ -77,6 +106,8 @@ def remember(root: Path) -> None:
     if state is None or registry is None:
         return
     found = set(secrets_of(state.account))
+    found.add(Secret("secret access key of the account", state.root.secret_access_key))
+    found.add(Secret("token of the sandbox", state.token))
     if state.drill_user is not None:
         found.add(Secret("secret access key of the drill's user", state.drill_user.secret_access_key))
     write_down(found, Path(registry))
@@ -97,7 +128,10 @@ def known(registry: Path) -> set[Secret]:
 
 def secrets_of(account: Account) -> Iterator[Secret]:
     """What the AWS API of a sandbox tells about its secrets, to whoever may ask everything."""
-    found = (*_of_secrets_manager(account), *_of_functions(account), *_of_tasks(account), *_of_user_pools(account))
+    found = (
+        *_of_secrets_manager(account), *_of_functions(account), *_of_tasks(account), *_of_user_pools(account),
+        *_of_caches(account),
+    )  # fmt: skip
     yield from (secret for secret in found if len(secret.value) >= _SHORTEST and not _NO_SECRET.match(secret.value))
 
 
@@ -119,14 +153,30 @@ def keep_logs(root: Path) -> None:
 
 def leaks(secrets: Iterable[Secret], files: Iterable[Path]) -> list[str]:
     """`FILE holds NAME` for each secret or token in one of the files."""
+    secrets = list(secrets)
     forms = {form: secret.name for secret in secrets for form in secret.forms()}
-    return sorted({f"{path} holds {name}" for path in files for name in _held(path.read_bytes(), forms)})
+    return sorted({f"{path} holds {name}" for path in files for name in _held(path.read_bytes(), forms, secrets)})
 
 
-def _held(content: bytes, forms: dict[bytes, str]) -> Iterator[str]:
+def _held(content: bytes, forms: dict[bytes, str], secrets: list[Secret]) -> Iterator[str]:
     yield from (name for form, name in forms.items() if form in content)
+    yield from _encoded(content.decode("utf-8", "replace"), secrets)
     if TOKEN.search(content):
         yield "a signed JSON web token"
+
+
+def _encoded(content: str, secrets: list[Secret]) -> set[str]:
+    """Names of those that are there in any encoding, looked for in pieces that overlap."""
+    names: set[str] = set()
+
+    def find(text: str) -> list[Span]:
+        found = [secret for secret in secrets if secret.value in text]
+        names.update(secret.name for secret in found)
+        return [(at, at + len(secret.value)) for secret in found for at in [text.index(secret.value)]]
+
+    for at in range(0, len(content) or 1, _PIECE - _OVERLAP):
+        spans(content[at : at + _PIECE], find, _LEVELS)
+    return names
 
 
 def files_below(directory: Path) -> Iterator[Path]:
@@ -167,6 +217,15 @@ def _of_tasks(account: Account) -> Iterator[Secret]:
         for container in ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]["containerDefinitions"]:
             variables = {one["name"]: one["value"] for one in container.get("environment", ())}
             yield from _named(f"container {container['name']}", variables)
+
+
+def _of_caches(account: Account) -> Iterator[Secret]:
+    """The address of a cache carries the password that the sandbox made for it."""
+    for group in _pages(account, "elasticache", "describe_replication_groups", "ReplicationGroups"):
+        for node_group in group.get("NodeGroups", ()):
+            before, at, _ = node_group.get("PrimaryEndpoint", {}).get("Address", "").rpartition("@")
+            if at:
+                yield Secret(f"cache {group['ReplicationGroupId']}: password", before.removeprefix(":"))
 
 
 def _of_user_pools(account: Account) -> Iterator[Secret]:

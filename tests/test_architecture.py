@@ -2,88 +2,162 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from tests import house
+from tests.house import HOUSE, SOURCE, imports_of, is_in, modules, room_of, wrong_imports
 
-ROOT = Path(__file__).parents[1]
-SOURCE = ROOT / "src" / "tocsin"
-
-# part -> parts of ours that it may import. Single modules are parts of their own.
-MAY_IMPORT = {
-    "masking": set(),
-    "model": set(),
-    "errors": {"masking"},
-    "history": {"model", "errors", "masking"},
-    "project": set(),
-    "iam": {"model"},
-    "target": {"model", "errors", "iam"},
-    "targets": {"model", "errors", "project", "target"},
-    "ledger": {"model", "errors"},
-    "loader": {"model", "errors"},
-    "resolve": {"model", "errors", "iam", "target"},
-    "alarms": {"model", "errors", "iam", "target"},
-    "faults": {"model", "errors", "guards", "iam", "ledger", "project", "target", "targets"},
-    "guards": {"model", "errors", "alarms", "iam", "ledger", "project", "target"},
-    "checkers": {"model", "errors", "alarms"},
-    "report": {"model", "errors", "checkers"},
-    "doctor": {"model", "errors", "alarms", "guards", "ledger", "loader", "project", "resolve", "sandbox"}
-    | {"coverage", "faults", "permissions", "target", "targets", "validation"},
-    "coverage": {"model", "errors", "loader", "report"},
-    "context": {"model", "errors", "history", "target"},
-}
-NEVER = {
-    "actors": {"checkers", "report", "sandbox", "drill", "run", "cli"},
-    "sandbox": {"actors", "checkers", "faults", "report", "drill", "run", "cli", "ledger"},
-    "canary": {"checkers", "report", "sandbox", "drill", "run", "cli"},
-    "load": {"checkers", "report", "sandbox", "drill", "run", "cli"},
-}
 SYSTEMS = ("leave.attendance", "attendance", "itcenter", "rescheduler", "namecard", "classpoint", "clocked")
+SOCKETS = {"boto3", "botocore", "httpx", "socket", "urllib.request", "urllib import", "requests", "pg8000"}
 
 
-def part_of(path: Path) -> str:
-    relative = path.relative_to(SOURCE)
-    return relative.parts[0].removesuffix(".py")
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_one_way(module: str) -> None:
+    room = room_of(module)
+    assert room is not None, f"expected a row for tocsin.{module} in HOUSE of tests/house.py, found none"
+    assert not wrong_imports(room, modules()[module])
 
 
-def imports_of(path: Path) -> set[str]:
-    """Parts of ours that a file imports, at its top or inside a function."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module == "tocsin":
-            names = [f"tocsin.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
-        found |= {name.split(".")[1] for name in names if name.startswith("tocsin.")}
-    return {name for name in found if not name.startswith("__")}
+def test_a_part_without_a_row_is_noticed() -> None:
+    assert room_of("cellar") is None
+    assert room_of("cellar.wine") is None
 
 
-FILES = sorted(SOURCE.rglob("*.py"))
+def test_a_part_of_the_sandbox_without_a_row_is_noticed() -> None:
+    assert room_of("sandbox.cellar") is None
+    assert room_of("sandbox.cellar.wine") is None
+    assert room_of("sandbox.world") == room_of("sandbox") == "sandbox core"
+    assert room_of("sandbox.services.sqs") == "sandbox services"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
-def test_imports_point_one_way(path: Path) -> None:
-    part = part_of(path)
-    imported = imports_of(path) - {part}
-    if part in MAY_IMPORT:
-        assert imported <= MAY_IMPORT[part], f"{part} must not know {imported - MAY_IMPORT[part]}"
-    assert not imported & NEVER.get(part, set()), f"{part} must not know {imported & NEVER[part]}"
+def test_every_row_has_a_part() -> None:
+    """A row of something that is gone is no rule."""
+    for name, room in HOUSE.items():
+        assert [one for one in room.modules if one not in modules()] == [], name
+        assert [one for one in room.may_import if one not in HOUSE and one not in modules()] == [], name
+        assert any(room_of(module) == name for module in modules()), name
 
 
-def test_the_rule_would_notice_a_wrong_import(tmp_path: Path) -> None:
+def never() -> Iterator[tuple[str, str]]:
+    """Every arrow that the table does not have: (room, a module that it must not import).
+
+    Of a room that may be known in part, each module that may not.
+    """
+    for room, row in HOUSE.items():
+        for other, there in HOUSE.items():
+            if other == room or other in row.may_import:
+                continue
+            in_part = any(room_of(one) == other for one in row.may_import if one in modules())
+            targets = [one for one in modules() if room_of(one) == other] if in_part else there.modules
+            for target in targets:
+                if not any(is_in(target, one) for one in row.may_import if one in modules()):
+                    yield room, target
+
+
+@pytest.mark.parametrize(("room", "target"), list(never()))
+def test_a_wrong_import_is_caught(room: str, target: str, tmp_path: Path) -> None:
+    """Planted inside a function, in each way in which it can be written."""
+    package, _, name = f"tocsin.{target or '__version__'}".rpartition(".")
     planted = tmp_path / "planted.py"
-    planted.write_text("def f():\n    from tocsin.sandbox import control\n    from tocsin import drill\n")
-    assert imports_of(planted) == {"sandbox", "drill"}
+    whole = f"tocsin.{target}".rstrip(".")
+    calls = (f'importlib.import_module("{whole}")', f'__import__("{whole}")', f'import_module(name="{whole}")')
+    for line in (f"from {package} import {name}", f"import {whole}", *calls):
+        planted.write_text(f"import json\n\n\ndef f():\n    {line}\n")
+        assert [one.partition(" ")[0] for one in wrong_imports(room, planted)] == ["planted.py:5:"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_a_relative_import_is_caught(tmp_path: Path) -> None:
+    planted = tmp_path / "planted.py"
+    planted.write_text("from ..sandbox import control\nfrom . import base\n")
+    assert len(wrong_imports("actors", planted)) == 2
+
+
+def test_a_name_in_a_room_that_may_be_known_is_no_wrong_import(tmp_path: Path) -> None:
+    planted = tmp_path / "planted.py"
+    planted.write_text("import tocsin.model.system\nfrom tocsin.model.system import System\nfrom tocsin import aws\n")
+    assert wrong_imports("actors", planted) == []
+
+
+@cache
+def neighbours(module: str) -> tuple[str, ...]:
+    """Modules of ours that a module imports itself."""
+    names = (name for _, name in imports_of(modules()[module]))
+    return tuple(name if name in modules() else name.rpartition(".")[0] for name in names)
+
+
+@cache
+def reached_from(module: str) -> frozenset[str]:
+    """Modules of ours that are imported when `module` is, by whatever path."""
+    found: set[str] = set()
+    left = [module]
+    while left:
+        here = left.pop()
+        if here not in found:
+            found.add(here)
+            left += neighbours(here)
+    return frozenset(found)
+
+
+INSIDE = [one for one in modules() if (room_of(one) or "").startswith("sandbox ") and room_of(one) != "sandbox host"]
+
+
+@pytest.mark.parametrize("module", INSIDE)
+def test_the_sandbox_learns_nothing_of_aws_from_the_harness_by_whatever_path(module: str) -> None:
+    assert [one for one in reached_from(module) if room_of(one) == "aws"] == []
+
+
+@pytest.mark.parametrize("module", [one for one in modules() if one.endswith(".plant")])
+def test_a_plant_does_not_know_who_answers_the_api(module: str) -> None:
+    """What really runs stands for itself; what ministack remembers of it is put beside it by the service."""
+    assert not {"sandbox.ministack", "sandbox.world", "sandbox.service"} & reached_from(module)
+
+
+def test_one_module_imports_the_package_ministack() -> None:
+    found = {
+        module
+        for module, path in modules().items()
+        if re.search(r"^\s*(import|from) ministack\b|import_module\(.*ministack", path.read_text(), re.MULTILINE)
+    }
+    assert found <= {"sandbox.ministack"}
+
+
+@pytest.mark.parametrize("module", [one for one in modules() if room_of(one) in ("alarms", "checkers", "report")])
+def test_what_is_pure_reaches_nothing_that_opens_a_socket(module: str) -> None:
+    for reached in reached_from(module):
+        text = modules()[reached].read_text(encoding="utf-8")
+        opened = {found for found in SOCKETS if re.search(rf"^\s*(import|from) {found}\b", text, re.MULTILINE)}
+        assert not opened, f"{module} reaches {reached}, which imports {opened}"
+
+
+def test_the_table_of_the_design_is_that_of_the_test() -> None:
+    assert house.main(["--check"]) == 0, "call: python -m tests.house"
+
+
+def test_a_table_that_differs_is_noticed_and_mended(tmp_path: Path) -> None:
+    other = tmp_path / "DESIGN.md"
+    other.write_text(f"# Design\n{house.BEGIN}\n| part | may import |\n{house.END}\nThe end.\n")
+    assert house.main(["--check", "--file", str(other)]) == 1
+    assert house.main(["--file", str(other)]) == 0
+    assert house.main(["--check", "--file", str(other)]) == 0
+    assert other.read_text().endswith("\nThe end.\n")
+
+
+def test_tests_mirror_the_house() -> None:
+    """Every package has tests of its own, and every directory of tests a package or a purpose that is named here."""
+    across = {"clocked", "differential", "fuzz", "planted", "replicas", "root", "second_target", "study", "sweep"}
+    packages = {path.parent.relative_to(SOURCE).as_posix() for path in SOURCE.glob("*/__init__.py")}
+    directories = {path.name for path in Path(__file__).parent.iterdir() if any(path.glob("**/*.py"))}
+    assert packages <= directories
+    assert directories - packages <= across
+
+
+@pytest.mark.parametrize("path", modules().values(), ids=modules())
 def test_nothing_in_the_harness_names_a_system(path: Path) -> None:
     text = path.read_text(encoding="utf-8").lower()
     found = [name for name in SYSTEMS if re.search(rf"\b{name}\b", text)]
@@ -91,13 +165,13 @@ def test_nothing_in_the_harness_names_a_system(path: Path) -> None:
 
 
 def test_importing_every_module_does_nothing() -> None:
-    modules = [
-        ".".join(("tocsin", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
-        for path in FILES
+    names = [
+        f"tocsin.{module}".rstrip(".")
+        for module, path in modules().items()
         # Run inside Locust's and Schemathesis' own processes, whose import is an act of its own.
-        if path.name not in {"__main__.py", "load.py"} and "child" not in path.name
+        if path.name != "__main__.py" and module != "load" and "child" not in path.name
     ]
-    code = f"import importlib, threading\nfor name in {modules!r}:\n    importlib.import_module(name)\n"
+    code = f"import importlib, threading\nfor name in {names!r}:\n    importlib.import_module(name)\n"
     code += "assert threading.active_count() == 1, threading.enumerate()\n"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr

@@ -16,19 +16,22 @@ import click
 import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from tests.attacks import ATTACKS
 
 from tocsin import errors
 from tocsin.cli import main
 from tocsin.coverage.table import coverage_of, experiments_of
 from tocsin.coverage.words import markdown
-from tocsin.loader import load_system, system_names
-from tocsin.model import experiment, rules, system
+from tocsin.model import alarm_fields, experiment, messages, only_cloudwatch, rules, synthetic, system
 from tocsin.model.base import Model
 from tocsin.model.duration import parse_duration, parse_share
 from tocsin.model.experiment import Extension
 from tocsin.model.system import System
 from tocsin.model.verdict import Outcome, Reason, Verdict
-from tocsin.targets import SandboxSpec, TargetSpec
+from tocsin.probes import PROBES
+from tocsin.procedures import PROCEDURES
+from tocsin.project.documents import load_system, system_names
+from tocsin.project.targets import SandboxSpec, TargetSpec
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("replicas/*/README.md")])
@@ -71,6 +74,32 @@ def test_a_dead_link_would_be_noticed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# A title\n[here](#a-title) [gone](gone.md) [nowhere](#nowhere) [out](https://example.com)\n")
     assert broken_links(page) == ["gone.md", "#nowhere"]
+
+
+PLACES = (ROOT, ROOT / "src/tocsin", ROOT / "src/tocsin/sandbox")
+"""From where documents name files of the harness."""
+YOURS = {"replicas", "synthetics", "loadtests"}
+"""Where the tutorial has its reader write files."""
+NAMED = re.compile(r"`((?:\w+/)+\w+\.py)(?:::\w+)?`")
+
+
+def missing_files(path: Path) -> list[str]:
+    """Python files that a document names below a directory of ours and that are not there."""
+    named = dict.fromkeys(NAMED.findall(FENCE.sub("", path.read_text(encoding="utf-8"))))
+    tops = {one: one.split("/")[0] for one in named}
+    ours = (one for one, top in tops.items() if top not in YOURS and any((p / top).is_dir() for p in PLACES))
+    return [one for one in ours if not any((place / one).is_file() for place in PLACES)]
+
+
+@each_document
+def test_files_that_are_named_are_there(path: Path) -> None:
+    assert missing_files(path) == []
+
+
+def test_a_file_that_moved_would_be_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("`aws/sqs.py` `checkers/gone.py` `src/tocsin/cli.py` `tests/gone.py::test_a` `elsewhere/x.py`\n")
+    assert missing_files(page) == ["checkers/gone.py", "tests/gone.py"]
 
 
 # ------------------------------------------------------------------------------------------------ commands
@@ -123,10 +152,10 @@ def test_the_table_of_coverage_is_what_the_command_prints() -> None:
 
 
 def test_make_targets_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for path in DOCUMENTS:
         code = "\n".join(block or span for block, span in CODE.findall(path.read_text(encoding="utf-8")))
-        named = set(re.findall(r"(?:^|\$ )make ([a-z]+)", code, re.MULTILINE))
+        named = set(re.findall(r"(?:^|\$ )make ([a-z-]+)", code, re.MULTILINE))
         assert named <= targets, path.name
 
 
@@ -184,6 +213,20 @@ def test_a_verdict_leaves_with_the_documented_code(fields: dict[str, Any], code:
 
 def test_the_precedence_is_the_documented_one() -> None:
     assert f"the first in {', '.join(map(str, errors.EXIT_PRECEDENCE))} decides" in VERDICTS
+
+
+# ------------------------------------------------------------------------------------------------ activities
+
+
+def test_every_probe_and_procedure_is_described_with_its_arguments() -> None:
+    rows = dict(re.findall(r"^\| `(tocsin\.(?:probes|procedures): \w+)` \| (.*) \|$", EXPERIMENTS, re.MULTILINE))
+    declared = {f"tocsin.probes: {name}": one for name, one in PROBES.items()}
+    declared |= {f"tocsin.procedures: {name}": one for name, one in PROCEDURES.items()}
+    assert rows.keys() == declared.keys()
+    for name, one in declared.items():
+        parameters = inspect.signature(one.function).parameters.values()
+        required = [parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty]
+        assert [argument for argument in required if f"`{argument}`" not in rows[name]] == []
 
 
 # ------------------------------------------------------------------------------------------------ fields
@@ -279,7 +322,11 @@ def test_a_wrong_default_would_be_noticed() -> None:
 
 
 def test_the_reference_names_no_model_that_is_gone() -> None:
-    known = {name for module in (experiment, rules, system) for name in vars(module)}
+    known = {
+        name
+        for module in (alarm_fields, experiment, messages, only_cloudwatch, rules, synthetic, system)
+        for name in vars(module)
+    }
     known |= {"TargetSpec", "SandboxSpec"}
     assert documented_models().keys() <= known
 
@@ -382,6 +429,28 @@ def test_an_empty_promise_would_be_noticed() -> None:
     assert unproved(f"{rows} so | `tests/test_docs.py::test_nothing` |\n", ROOT) == [
         "safe: no test",
         "tests/test_docs.py::test_nothing",
+    ]
+
+
+def untried(text: str) -> list[str]:
+    """Promises that no end and no attack tries."""
+    tried = {test for tests in ATTACKS.values() for test in tests}
+    return [row[0] for row in promises(text) if tried.isdisjoint(name for _, name in PROOF.findall(row[-1]))]
+
+
+def test_every_promise_of_safety_is_tried_by_an_end_or_an_attack() -> None:
+    text = (ROOT / "docs/SAFETY.md").read_text(encoding="utf-8")
+    assert untried(text) == [], "name a test of each that attacks it, and list that in tests/attacks.py"
+    named = {name for _, name in PROOF.findall(text)}
+    assert {test for tests in ATTACKS.values() for test in tests} - named == set(), "no promise names them any more"
+
+
+def test_a_promise_that_nobody_tries_would_be_noticed() -> None:
+    kind, tests = next(iter(ATTACKS.items()))
+    assert kind
+    row = f"| tried | by many means | `tests/test_docs.py::{tests[0]}` |"
+    assert untried(f"{row}\n| shown | when all is well | `tests/test_docs.py::test_make_targets_exist` |\n") == [
+        "shown"
     ]
 
 

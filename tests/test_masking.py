@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from tocsin.cli import _one_message
+from tocsin.aws.target import aws_errors
+from tocsin.cli import one_message
 from tocsin.errors import TargetError, TocsinError
-from tocsin.history import History, read_history
 from tocsin.masking import HIDDEN, mask, mask_all
 from tocsin.model.events import Act, ActivityRan, AlarmsPolled, Event
-from tocsin.target import aws_errors
+from tocsin.project.histories import read_history
+from tocsin.record.history import History
 
 TOKEN = ".".join(["ey" + "JhbGciOiJub25lIn0", "e30", "c2lnbmF0dXJl"])
 OPAQUE = "k3y-0paque-4711"
@@ -69,7 +70,7 @@ def test_no_error_of_ours_repeats_one() -> None:
 def test_no_history_and_nobody_who_listens_to_it_has_one(tmp_path: Path) -> None:
     heard: list[Event] = []
     history = History(tmp_path / "history.jsonl")
-    history.listen(heard.append)
+    history.listen(heard.append, "test")
     quiet = AlarmsPolled(at=1.0, polls=1, states={"api-5xx": "OK"})
     loud = ActivityRan(at=2.0, act=Act.FAULT, name="call", ok=False, duration_s=0.1, detail=f"Bearer {OPAQUE}")
     history.record(quiet)
@@ -80,7 +81,7 @@ def test_no_history_and_nobody_who_listens_to_it_has_one(tmp_path: Path) -> None
 
 
 def test_a_bug_of_ours_is_told_without_it(capsys: pytest.CaptureFixture[str]) -> None:
-    @_one_message
+    @one_message
     def command() -> int:
         raise RuntimeError(f"Illegal header value b'Bearer {OPAQUE}'")
 

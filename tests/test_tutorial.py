@@ -16,10 +16,10 @@ import pytest
 from tests.secret_scan import watched
 
 from tocsin.faults.lifecycle import FaultLifecycle
-from tocsin.ledger import EntryState, Ledger
 from tocsin.model.events import FaultStage
+from tocsin.project.targets import load_target
+from tocsin.record.ledger import EntryState, Ledger
 from tocsin.sandbox import control
-from tocsin.targets import load_target
 
 # Groups are handed out first, and this one holds the longest test.
 pytestmark = pytest.mark.xdist_group("tutorial")

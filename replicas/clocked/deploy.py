@@ -22,6 +22,7 @@ IMAGE = f"clocked-server:{VERSION}"
 CLUSTER, SERVICE, CONTAINER = "clocked-cluster", "clocked-app-service", "clocked-server"
 FAMILY = "clocked-app"
 LOG_GROUP = "/ecs/clocked-app"
+EXECUTION_ROLE = "clocked-task-execution"
 INSTANCE, DATABASE, MASTER_USER = "clocked-db", "clocked", "clocked"
 CACHE = "clocked-redis"
 PORT = 3000
@@ -37,9 +38,10 @@ LOAD_NAMES = tuple(f"synthetic-load-{number:02}" for number in range(1, LOAD_USE
 
 def deploy(account: Account) -> None:
     """Deploy everything and return when the service answers."""
-    create_database(account)
+    password = secrets.token_urlsafe(24)
+    create_database(account, password)
     create_cache(account)
-    database = database_secret(account)
+    database = database_secret(account, password)
     add_users(account, database)
     create_alarm_topic(account)
     target_group = create_load_balancer(account)
@@ -50,7 +52,7 @@ def deploy(account: Account) -> None:
     wait_until("Prometheus to see it", lambda: is_quiet(prometheus_url, since=began))
 
 
-def create_database(account: Account) -> None:
+def create_database(account: Account, password: str) -> None:
     """The PostgreSQL instance."""
     account.client("rds").create_db_instance(
         DBInstanceIdentifier=INSTANCE,
@@ -58,13 +60,13 @@ def create_database(account: Account) -> None:
         Engine="postgres",
         DBName=DATABASE,
         MasterUsername=MASTER_USER,
-        MasterUserPassword=secrets.token_urlsafe(24),
+        MasterUserPassword=password,
         AllocatedStorage=20,
         Tags=tags(),
     )
 
 
-def database_secret(account: Account) -> str:
+def database_secret(account: Account, password: str) -> str:
     """The secret `clocked/db` with everything a server needs to connect: its ARN."""
     host, port = account.database(INSTANCE)
     login = {
@@ -72,7 +74,7 @@ def database_secret(account: Account) -> str:
         "port": port,
         "dbname": DATABASE,
         "username": MASTER_USER,
-        "password": secrets.token_urlsafe(24),
+        "password": password,
     }
     vault = account.client("secretsmanager")
     return str(vault.create_secret(Name="clocked/db", SecretString=json.dumps(login), Tags=tags())["ARN"])
@@ -97,7 +99,13 @@ def add_users(account: Account, database_arn: str) -> None:
     login = json.loads(vault.get_secret_value(SecretId=database_arn)["SecretString"])
     passwords = {name: secrets.token_urlsafe(18) for name in USERS}
     shared = secrets.token_urlsafe(18)
-    connection = Connection(login["username"], host=login["host"], port=login["port"], database=login["dbname"])
+    connection = Connection(
+        login["username"],
+        host=login["host"],
+        port=login["port"],
+        database=login["dbname"],
+        password=login["password"],
+    )
     try:
         connection.run((HERE / "schema.sql").read_text(encoding="utf-8"))
         for name, password in (passwords | dict.fromkeys(LOAD_NAMES, shared)).items():
@@ -119,8 +127,15 @@ def add_users(account: Account, database_arn: str) -> None:
 def create_alarm_topic(account: Account) -> None:
     """The topic of the CloudWatch alarms, and the queue that stands for the pager."""
     topic = str(account.client("sns").create_topic(Name="clocked-alarms")["TopicArn"])
-    queue = account.client("sqs").create_queue(QueueName="clocked-oncall")["QueueUrl"]
-    arn = f"arn:aws:sqs:{account.region}:{account.account_id}:{queue.rsplit('/', 1)[1]}"
+    arn = f"arn:aws:sqs:{account.region}:{account.account_id}:clocked-oncall"
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    account.client("sqs").create_queue(QueueName="clocked-oncall", Attributes={"Policy": policy(statement)})
     account.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
 
 
@@ -163,6 +178,7 @@ def task_definition(account: Account) -> str:
     database = vault.describe_secret(SecretId="clocked/db")["ARN"]
     groups = account.client("elasticache").describe_replication_groups(ReplicationGroupId=CACHE)
     redis = groups["ReplicationGroups"][0]["NodeGroups"][0]["PrimaryEndpoint"]
+    role = create_execution_role(account, [database, token])
     environment = {
         "APP_VERSION": VERSION,
         "CPU_UNITS": str(CPU_UNITS),
@@ -175,7 +191,7 @@ def task_definition(account: Account) -> str:
         networkMode="awsvpc",
         cpu=str(CPU_UNITS),
         memory="512",
-        executionRoleArn=f"arn:aws:iam::{account.account_id}:role/clocked-task-execution",
+        executionRoleArn=role,
         containerDefinitions=[
             {
                 "name": CONTAINER,
@@ -201,6 +217,23 @@ def task_definition(account: Account) -> str:
         tags=ecs_tags(),
     )
     return str(answer["taskDefinition"]["taskDefinitionArn"])
+
+
+def create_execution_role(account: Account, secret_arns: list[str]) -> str:
+    """The role in which ECS starts the tasks: its ARN. The servers call no AWS service and have no task role."""
+    iam = account.client("iam")
+    logs = f"arn:aws:logs:{account.region}:{account.account_id}:log-group:{LOG_GROUP}:*"
+    trust = {"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(RoleName=EXECUTION_ROLE, AssumeRolePolicyDocument=policy(trust))["Role"]
+    iam.put_role_policy(
+        RoleName=EXECUTION_ROLE,
+        PolicyName="start-tasks",
+        PolicyDocument=policy(
+            {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": secret_arns},
+            {"Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": logs},
+        ),
+    )
+    return str(role["Arn"])
 
 
 def create_service(account: Account, target_group: str, definition: str) -> None:
@@ -276,6 +309,11 @@ def wait_until(what: str, seen: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {READY_WITHIN_S:.0f} s for {what}")
         time.sleep(0.1)  # what is waited for takes seconds
+
+
+def policy(*statements: dict[str, Any]) -> str:
+    """A policy document."""
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
 def tags() -> list[dict[str, str]]:

@@ -53,18 +53,19 @@ SYNTHETIC_USERS = (
 def deploy(account: Account) -> None:
     """Deploy everything and return when it can be used."""
     with ThreadPoolExecutor(4) as threads:
-        create_database(account)
-        schema = threads.submit(migrate, account)
+        password = new_password()
+        create_database(account, password)
+        schema = threads.submit(migrate, account, password)
         code = threads.submit(upload_code, account)
-        secret_arn, proxy = create_proxy(account)
+        secret_arn, proxy = create_proxy(account, password)
         outputs = deploy_stack(account, secret_arn, proxy, code.result())
         users = create_users(account, outputs["UserPoolId"], threads)
         schema.result()
-        add_employees(account, users)
+        add_employees(account, users, password)
         wait_for_provisioned_concurrency(account)
 
 
-def create_database(account: Account) -> None:
+def create_database(account: Account, password: str) -> None:
     """The PostgreSQL instance; it starts while the rest goes on."""
     account.client("rds").create_db_instance(
         DBInstanceIdentifier=INSTANCE,
@@ -72,22 +73,37 @@ def create_database(account: Account) -> None:
         Engine="postgres",
         DBName=DATABASE,
         MasterUsername=MASTER_USER,
-        MasterUserPassword=new_password(),
+        MasterUserPassword=password,
         AllocatedStorage=20,
     )
 
 
-def create_proxy(account: Account) -> tuple[str, str]:
+def create_proxy_role(account: Account, secret_arn: str) -> str:
+    """The role in which the proxy reads its secret: its ARN."""
+    iam = account.client("iam")
+    trust = {"Effect": "Allow", "Principal": {"Service": "rds.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    read = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": secret_arn}
+    role = iam.create_role(RoleName=PROXY, AssumeRolePolicyDocument=policy(trust))["Role"]
+    iam.put_role_policy(RoleName=PROXY, PolicyName="read-secret", PolicyDocument=policy(read))
+    return str(role["Arn"])
+
+
+def policy(statement: dict[str, Any]) -> str:
+    """A policy document."""
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def create_proxy(account: Account, password: str) -> tuple[str, str]:
     """The secret `itcenter/dev/db` and the proxy that reads it: the secret's ARN and the proxy's host."""
     rds, vault = account.client("rds"), account.client("secretsmanager")
-    login = {"username": MASTER_USER, "password": new_password(), "dbname": DATABASE}
+    login = {"username": MASTER_USER, "password": password, "dbname": DATABASE}
     secret_arn = vault.create_secret(Name="itcenter/dev/db", SecretString=json.dumps(login))["ARN"]
     subnets = account.client("ec2").describe_subnets()["Subnets"]
     rds.create_db_proxy(
         DBProxyName=PROXY,
         EngineFamily="POSTGRESQL",
         Auth=[{"AuthScheme": "SECRETS", "SecretArn": secret_arn, "IAMAuth": "DISABLED"}],
-        RoleArn=f"arn:aws:iam::{account.account_id}:role/itcenter-dev-proxy",
+        RoleArn=create_proxy_role(account, secret_arn),
         VpcSubnetIds=[subnet["SubnetId"] for subnet in subnets[:2]],
         Tags=[{"Key": "chaos-opt-in", "Value": "true"}, {"Key": "chaos-system", "Value": "leave-attendance"}],
     )
@@ -149,9 +165,9 @@ def deploy_stack(account: Account, secret_arn: str, proxy: str, code_key: str) -
     return dict(account.create_stack(STACK, HERE / "template.yaml", parameters))
 
 
-def migrate(account: Account) -> None:
+def migrate(account: Account, password: str) -> None:
     """Run the (idempotent) migration, as an operator does: past the proxy."""
-    with _connect(account) as connection:
+    with _connect(account, password) as connection:
         connection.run((HERE / "schema.sql").read_text())
 
 
@@ -183,9 +199,9 @@ def create_users(account: Account, pool: str, threads: ThreadPoolExecutor) -> di
     return dict(zip((user.name for user in SYNTHETIC_USERS), threads.map(create, SYNTHETIC_USERS), strict=True))
 
 
-def add_employees(account: Account, users: dict[str, str]) -> None:
+def add_employees(account: Account, users: dict[str, str], password: str) -> None:
     """A row in app_users for each synthetic user."""
-    with _connect(account) as connection:
+    with _connect(account, password) as connection:
         connection.run("BEGIN")
         for name, sub in users.items():
             connection.run(
@@ -218,6 +234,6 @@ def new_password() -> str:
     return "".join(secrets.choice(kind) for kind in kinds * 6)
 
 
-def _connect(account: Account) -> Connection:
+def _connect(account: Account, password: str) -> Connection:
     host, port = account.database(INSTANCE)
-    return Connection(MASTER_USER, host=host, port=port, database=DATABASE, timeout=10)
+    return Connection(MASTER_USER, host=host, port=port, database=DATABASE, password=password, timeout=10)

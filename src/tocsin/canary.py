@@ -7,36 +7,39 @@
         with api.step("read"):
             assert api.get(f"/orders/{order['id']}", as_="customer").json()["state"] == "NEW"
 
-A status of 400 and above fails the step unless it is expected; every answer is checked against the contract.
+Any status but 2xx fails the step unless it is expected, a redirect too: whoever is sent to a login page was not served.
+A journey that wants the redirect says `expect=302`, one that wants to go where it leads says `follow_redirects=True`.
+Every answer is checked against the contract, by the library that makes the contract tests.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext
-from types import ModuleType
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any, NoReturn, Protocol
 
 import httpx
 
-from tocsin.errors import InvalidInput
-from tocsin.masking import mask
+from tocsin.errors import InvalidInput, TargetError
+from tocsin.masking import KNOWN, mask
 from tocsin.model.duration import parse_duration
 from tocsin.model.events import CanaryRan, CanaryStep
-from tocsin.openapi import OpenApiDocument
+from tocsin.model.synthetic import READING, carries, may_only_look, unmarked, unmarked_statement
+from tocsin.project.canary_files import canaries_in
+from tocsin.project.openapi import OpenApiDocument
+from tocsin.project.proxies import is_loopback
+from tocsin.project.python_files import import_python
 
-_PREFIX = "canary_"
 _TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 _RETRY_AFTER_S = 0.2
 """Wall seconds before the second attempt: a blip is over, an outage is not."""
+_READ, _TOLD = 4000, 200
+"""Characters of an answer that are looked at, and that are told: masked before it is cut, for half a secret is one."""
 
 Canary = Callable[["Journey"], None]
 
@@ -52,6 +55,20 @@ class Logs(Protocol):
         """Whether a JSON line with these fields appears within production seconds."""
 
 
+class Mails(Protocol):
+    """Reads what the system mailed, where a target keeps it."""
+
+    def find(self, to: str, containing: str, within_s: float) -> bool:
+        """Whether a mail to this address, with this in its subject or text, appears within production seconds."""
+
+
+class Statements(Protocol):
+    """Runs statements of SQL in one session."""
+
+    def __call__(self, sql: str, **values: Any) -> Any:
+        """The rows of the answer; `:name` in the statement is a value."""
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What all journeys of a system share."""
@@ -61,6 +78,15 @@ class Surroundings:
     """bearer token of an identity of the system file"""
     contract: OpenApiDocument | None = None
     logs: Logs | None = None
+    mails: Mails | None = None
+    database: Callable[[str], AbstractContextManager[Statements]] | None = None
+    """a session in the database that a secret of this name leads to"""
+    marks: tuple[str, ...] = ()
+    """one of them is in each request and statement that may change something; none where nothing is said of it"""
+    removing: bool = False
+    """the journeys only remove: their requests need no mark, their statements do"""
+    user: Callable[[str], str] = str
+    """name of the user behind an identity of the system file"""
     ssl: SSLContext = field(default_factory=httpx.create_ssl_context)
     """made once: reading the certificates of the world takes longer than most requests"""
 
@@ -105,18 +131,27 @@ class Journey:
             method: HTTP method.
             path: path below the system's base URL, without a host.
             as_: identity of the system file to send a token of; none by default.
-            expect: the one status that is right; by default any below 400.
-            arguments: as for `httpx.Client.request` (json, params, headers, ...).
+            expect: the one status that is right; by default any of success (2xx).
+            arguments: as for `httpx.Client.request` (json, params, headers, follow_redirects, ...).
 
         Raises:
             CanaryFailed: another status, or an answer that breaks the contract.
             httpx.HTTPError: no answer.
+            InvalidInput: it may change something and carries no mark of `test_data`; it is not sent.
         """
         headers = dict(arguments.pop("headers", None) or {})
+        _learn_secrets(headers, arguments)
+        options = {name: arguments.pop(name) for name in ("auth", "follow_redirects") if name in arguments}
+        request = self._client.build_request(method, self._around.base_url + path, headers=headers, **arguments)
+        self._check_marked(request, f"{method} {path}", as_, headers, options.get("auth"))
         if as_ is not None:
-            headers["Authorization"] = f"Bearer {self._around.token(as_)}"
+            token = self._around.token(as_)
+            KNOWN.learn(token)
+            request.headers["Authorization"] = f"Bearer {token}"
         try:
-            response = self._client.request(method, self._around.base_url + path, headers=headers, **arguments)
+            response = self._client.send(request, **options)
+            for cookie in response.headers.get_list("set-cookie"):
+                KNOWN.learn_named({"set-cookie": cookie.partition(";")[0]})
             if not self._cleaning:
                 self._check(method, path, response, expect)
         except (CanaryFailed, httpx.HTTPError) as error:
@@ -125,6 +160,24 @@ class Journey:
         finally:
             self.requests_in_steps += self._in_step
         return response
+
+    def _check_marked(
+        self, request: httpx.Request, told: str, as_: str | None, own: Mapping[str, str], auth: object
+    ) -> None:
+        """`own`: the headers that the canary names; those of every request tell nobody's data from another's."""
+        marks, around = self._around.marks, self._around
+        if not marks or around.removing or self._cleaning or request.method.upper() in READING:
+            return
+        user = None if as_ is None else around.user(as_)
+        signs_in = auth[0] if isinstance(auth, tuple) and auth and isinstance(auth[0], str | bytes) else None
+        if not carries(marks, user, signs_in, *_sent(request, around.base_url, own)):
+            self._refuse(unmarked(marks, told))
+
+    def _refuse(self, why: str) -> NoReturn:
+        error = InvalidInput(why)
+        # Also where the canary goes on without it: once seen it cannot be talked away.
+        self.failure = self.failure or error
+        raise error
 
     def get(self, path: str, **arguments: Any) -> httpx.Response:
         """GET, as `request`."""
@@ -162,26 +215,98 @@ class Journey:
         if not self._around.logs.find(log_group, fields, parse_duration(within)):
             raise CanaryFailed(f"no line with {fields} in {log_group} within {within}")
 
+    def mailed(self, to: str, *, containing: str, within: str = "2m") -> None:
+        """Wait until SES accepted a mail to an address, with this in its subject or text: what no other mail has.
+
+        Only the sandbox keeps what was mailed; on AWS a mail is gone.
+
+        Raises:
+            CanaryFailed: no such mail within the (production) time.
+            InvalidInput: this target keeps no mails.
+        """
+        if self._around.mails is None:
+            raise InvalidInput("expected a target that keeps mails for `mailed`, which only the sandbox is")
+        if not self._around.mails.find(to, containing, parse_duration(within)):
+            raise CanaryFailed(f"no mail to {to} with '{containing}' within {within}")
+
+    def sql(self, secret: str, statement: str, **values: Any) -> list[Any]:
+        """Run a statement in the PostgreSQL database that a secret leads to; the rows of its answer.
+
+        For what the system offers nobody through its API, as removing what drills wrote into it. Where the system
+        file has marks, one of them is in the statement or in its values, in a clean-up too; else it may only look.
+
+        Raises:
+            CanaryFailed: there is no way in, or PostgreSQL refused.
+            InvalidInput: this target has no secrets to read; or the statement may change something and carries no mark
+                of `test_data`, and is not run.
+        """
+        if self._around.database is None:
+            raise InvalidInput("expected a target with Secrets Manager for `sql`, found none")
+        marks = self._around.marks
+        looks = not carries(marks, statement, *map(str, values.values()))
+        if looks and not may_only_look(statement):
+            self._refuse(unmarked_statement(marks, statement))
+        try:
+            with self._around.database(secret) as run:
+                if looks:
+                    # What begins as one that looks may write all the same: WITH ... INSERT, or a function that does.
+                    run("BEGIN READ ONLY")
+                rows = run(statement, **values)
+        except TargetError as error:
+            self.failure = CanaryFailed(str(error))
+            raise self.failure from error
+        finally:
+            self.requests_in_steps += self._in_step
+        return list(rows or [])
+
     def clean_up(self) -> None:
         """Run the clean-ups, latest first."""
         self._cleaning = True
         for function in reversed(self._cleanups):
-            # After a failed journey anything may be missing that a clean-up needs.
-            with contextlib.suppress(Exception):
+            # After a failed journey anything may be missing that a clean-up needs; and it may not end the process.
+            with contextlib.suppress(Exception, SystemExit):
                 function()
 
     def _check(self, method: str, path: str, response: httpx.Response, expect: int | None) -> None:
         status = response.status_code
-        right = status == expect if expect is not None else status < 400
-        if not right:
-            wanted = expect if expect is not None else "a status below 400"
-            raise CanaryFailed(f"{method} {path}: expected {wanted}, found {status} {response.text[:200]}")
+        if not (status == expect if expect is not None else response.is_success):
+            wanted = expect if expect is not None else "a status of success (2xx)"
+            raise CanaryFailed(f"{method} {path}: expected {wanted}, found {_told(response)}")
         if self._around.contract is not None:
-            problems = self._around.contract.problems(
-                method, urlsplit(path).path, status, response.headers.get("content-type", ""), response.content
-            )
-            if problems:
-                raise CanaryFailed(f"contract: {'; '.join(problems)}")
+            # A redirect that was followed is an answer of the system too.
+            for answer in (*response.history, response):
+                problems = self._around.contract.problems(answer, self._around.base_url)
+                if problems:
+                    raise CanaryFailed(f"contract: {'; '.join(problems)}")
+
+
+def _sent(request: httpx.Request, base_url: str, own: Mapping[str, str]) -> Iterator[str | bytes]:
+    """What of a request reaches the system and is of this request alone: no host, and no fragment of its URL."""
+    yield request.url.raw_path.removeprefix(httpx.URL(base_url).raw_path.rstrip(b"/"))
+    names = {name.lower() for name in own} | {"cookie"}
+    for name, value in request.headers.multi_items():
+        if name.lower() in names:
+            yield f"{name}: {value}"
+    yield request.read()
+
+
+def _told(response: httpx.Response) -> str:
+    """A wrong answer in a few words: where a redirect leads says more than its body."""
+    told = f"{response.status_code} {mask(response.text[:_READ])[:_TOLD]}"
+    if not response.has_redirect_location:
+        return told
+    leads_to = mask(response.headers["location"])[:_TOLD]
+    return (
+        f"{response.status_code}, a redirect to {leads_to}. A journey that wants it says "
+        f"expect={response.status_code}, or follow_redirects=True"
+    )
+
+
+def _learn_secrets(headers: Mapping[str, str], arguments: Mapping[str, Any]) -> None:
+    """What a canary sends of its own: no answer that repeats it is written down as it is."""
+    KNOWN.learn_named([headers, arguments])
+    for name in ("auth", "cookies"):
+        KNOWN.learn_leaves(arguments.get(name))
 
 
 def describe(error: BaseException) -> str:
@@ -198,29 +323,8 @@ def load_canaries(path: Path) -> dict[str, Canary]:
     Raises:
         InvalidInput: the file cannot be imported, or holds none.
     """
-    module = _import(path)
-    found = {
-        name.removeprefix(_PREFIX): function
-        for name, function in vars(module).items()
-        if name.startswith(_PREFIX) and callable(function)
-    }
-    if not found:
-        raise InvalidInput(f"expected functions named {_PREFIX}*, found none", file=path)
-    return found
-
-
-def _import(path: Path) -> ModuleType:
-    name = f"tocsin_canaries_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InvalidInput("expected a Python file", file=path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # importing runs somebody else's code
-        raise InvalidInput(f"expected to import it: {type(error).__name__}: {error}", file=path) from error
-    return module
+    module = import_python(path, f"tocsin_canaries_{path.stem}")
+    return canaries_in(module, path)
 
 
 def run_canary(name: str, canary: Canary, surroundings: Surroundings, *, retry: bool = True) -> CanaryRan:
@@ -244,6 +348,7 @@ def run_canary(name: str, canary: Canary, surroundings: Surroundings, *, retry: 
         steps=first.steps,
         detail=first.detail,
         broken=first.broken or last.broken,
+        ended_at=time.time(),
     )
 
 
@@ -258,7 +363,8 @@ class _Attempt:
 
 def _attempt(canary: Canary, surroundings: Surroundings) -> _Attempt:
     started = time.perf_counter()
-    with httpx.Client(timeout=_TIMEOUT, verify=surroundings.ssl) as client:
+    proxies = not is_loopback(surroundings.base_url)
+    with httpx.Client(timeout=_TIMEOUT, verify=surroundings.ssl, trust_env=proxies) as client:
         journey = Journey(surroundings, client)
         ok, broken, detail = _travel(canary, journey)
         ms = round((time.perf_counter() - started) * 1000, 1)

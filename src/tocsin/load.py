@@ -10,6 +10,9 @@ earlier ones were answered, and its latency counts from the time it was due: a s
 requests that would have come, not only by the few that were already waiting. An arrival that finds no free
 place is counted as dropped.
 
+Every request is one of an arrival, and is counted: a redirect is an answer and is not followed, and a request that
+Locust was sent in any other way ends the load, because nobody would know when it was due.
+
 Import this only in a locustfile: importing Locust patches the interpreter, and, as locustfiles do, this module
 registers its command line options and listeners when it is imported. Locust's `--processes`, `--master` and
 `--worker` work as always: the seconds travel with Locust's own reports and the master writes them.
@@ -25,11 +28,14 @@ import sys
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from json import dumps as to_json
 from typing import Any, cast
+from urllib.parse import urldefrag, urlsplit
 
 import gevent
+import httpx
 from gevent.fileobject import FileObject
 from gevent.pool import Pool
 from locust import FastHttpUser, events, task
@@ -38,10 +44,19 @@ from locust.contrib.fasthttp import FastResponse
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
+from tocsin.model.synthetic import READING, carries, unmarked
+
 Operation = Callable[[Any, "Call"], None]
+Value = str | int | float | bool | None
+Params = Mapping[str, Value | Sequence[Value]] | list[tuple[str, Value]] | str
+Data = Mapping[str, Any] | str | bytes
+Files = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 # A wall clock that cannot jump while a load runs: latencies and keys come from the same source.
 _EPOCH = time.time() - time.perf_counter()
+
+_OF_AN_ARRIVAL = "tocsin_arrival"
+"""What marks a request among all those that Locust tells of."""
 
 # Wall seconds from the start of a load to its first arrivals: until all users, and all workers, are there.
 _HEAD_START_S = 0.1
@@ -62,7 +77,14 @@ def arrival(*, weight: float, name: str) -> Callable[[Operation], Operation]:
     """Mark a method as what an arrival may do: chosen with `weight`, counted under `name`.
 
     The method gets a `Call` and sends exactly one request with it.
+
+    Raises:
+        ValueError: a weight that is no number above 0, or no name.
     """
+    if not (math.isfinite(weight) and weight > 0):
+        raise ValueError(f"expected a weight above 0 of {name!r}, found {weight!r}")
+    if not name:
+        raise ValueError("expected a name under which arrivals are counted, found none")
 
     def mark(operation: Operation) -> Operation:
         operation.__dict__["_tocsin_arrival"] = _Planned(weight, name)
@@ -81,7 +103,16 @@ class Tally:
     pending: int = 0
     lag_ms: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
+    failed_ms: list[float] = field(default_factory=list)
+    """those of the latencies that 5xx, or no answer, took"""
     by_name: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def answered(self, name: str, status: str, latency_ms: float) -> None:
+        """Count one answer of an operation; `error` stands for none."""
+        self.by_name.setdefault(name, Counter())[status] += 1
+        self.latencies_ms.append(latency_ms)
+        if status == "error" or status.startswith("5"):
+            self.failed_ms.append(latency_ms)
 
     def add(self, other: Tally) -> None:
         """Take in the same second as seen by another process."""
@@ -90,6 +121,7 @@ class Tally:
         self.dropped += other.dropped
         self.lag_ms = max(self.lag_ms, other.lag_ms)
         self.latencies_ms += other.latencies_ms
+        self.failed_ms += other.failed_ms
         for name, statuses in other.by_name.items():
             self.by_name.setdefault(name, Counter()).update(statuses)
 
@@ -107,6 +139,10 @@ class Tally:
             "latency_ms": _summary(self.latencies_ms),
             "lag_ms": round(self.lag_ms, 2),
             "by_name": self.by_name,
+            "histogram": {
+                "good": _buckets(self.latencies_ms) - _buckets(self.failed_ms),
+                "failed": _buckets(self.failed_ms),
+            },
         }
 
     def to_wire(self) -> dict[str, Any]:
@@ -119,6 +155,11 @@ class Tally:
         """The inverse of `to_wire`."""
         counts = {name: Counter(statuses) for name, statuses in data["by_name"].items()}
         return cls(**{**data, "by_name": counts})
+
+
+def _buckets(latencies_ms: list[float]) -> Counter[int]:
+    """Latencies counted in the buckets of `tocsin.model.histogram`; nothing takes less than a millionth of a second."""
+    return Counter(math.ceil(32 * math.log2(max(latency, 1e-3))) - 1 for latency in latencies_ms)
 
 
 def _summary(latencies_ms: list[float]) -> dict[str, float]:
@@ -226,12 +267,20 @@ class LoadState:
     """What one Locust process knows: its arrivals, and what it was told by whoever started it."""
 
     seconds: Seconds
-    give_up: Callable[[str], None]
+    end: Callable[[str], None]
+    """Ends the whole load; the reason is that the load file is at fault."""
     all_users: int = 1
     workers: int = 1
     begins_at: int = 0
     tokens: dict[str, list[str]] = field(default_factory=dict)
     users_here: int = 0
+    given_up: bool = False
+
+    def give_up(self, reason: str) -> None:
+        """End the load for the fault of its file: the first one is told, what follows from it is not."""
+        if not self.given_up:
+            self.given_up = True
+            self.end(reason)
 
     def learn(self, told: dict[str, Any]) -> None:
         """Take over what the master knows of the whole load."""
@@ -284,24 +333,35 @@ class Call:
         *,
         as_: str | None = None,
         name: str | None = None,
+        params: Params | None = None,
         json: Any = None,
-        headers: dict[str, str] | None = None,
+        data: Data | None = None,
+        files: Files | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> FastResponse:
-        """Send the request of this arrival.
+        """Send the request of this arrival. An answer that leads elsewhere (3xx) is not followed.
 
         Args:
             method: the HTTP method.
             path: path and query, below the host.
             as_: identity of the system file whose token is sent; None for no token.
             name: counts the request under another operation than the one of `@arrival`.
-            json: the body.
+            params: what is added to the query; a list of values is the name as often.
+            json: the body, as JSON.
+            data: the body, as it is, or the fields of a form.
+            files: files of a form, as `httpx` takes them: name -> content, open file, or (name, content, media type).
             headers: more headers.
 
         Raises:
-            RuntimeError: a second request in one arrival, which could have no time at which it was due.
+            RuntimeError: a second request in one arrival, or one without a mark of `test_data`; it is not sent.
+            TypeError: more than one body.
         """
+        body, form_headers = _body(json, data, files)
         if self.used:
             raise RuntimeError(f"{self.name}: one arrival is one request, found a second: {method} {path}")
+        path = _with_query(path, params)
+        if self._user.must_carry(method, as_) and not carries(self._user.marks, *_sent(path, json, body, headers)):
+            raise RuntimeError(unmarked(self._user.marks, f"{method} {path}"))
         self.used = True
         self.name = name or self.name
         token = {"Authorization": f"Bearer {self._user.token(as_)}"} if as_ else {}
@@ -309,15 +369,51 @@ class Call:
         tally.sent += 1
         tally.lag_ms = max(tally.lag_ms, (_now() - self._due) * 1000)
         with self._user.client.request(
-            method, path, name=self.name, json=json, headers={**token, **(headers or {})}, catch_response=True
+            method,
+            path,
+            name=self.name,
+            json=json,
+            data=cast("str | None", body),  # bytes are sent as they are
+            headers={**form_headers, **token, **(headers or {})},
+            context={_OF_AN_ARRIVAL: True},
+            catch_response=True,
         ) as response:
             latency_ms = (_now() - self._due) * 1000
             response.request_meta["response_time"] = latency_ms
             response.request_meta["start_time"] = self._due
         status = str(response.status_code or "error")
-        tally.by_name.setdefault(self.name, Counter())[status] += 1
-        tally.latencies_ms.append(latency_ms)
+        tally.answered(self.name, status, latency_ms)
         return cast("FastResponse", response)
+
+
+def _with_query(path: str, params: Params | None) -> str:
+    """Path and query, without a fragment: that is sent nowhere, and would take the query with it."""
+    path, query = urldefrag(path).url, str(httpx.QueryParams(params))
+    return f"{path}{'&' if '?' in path else '?'}{query}" if query else path
+
+
+def _sent(
+    path: str, json: Any, body: str | bytes | None, headers: Mapping[str, str] | None
+) -> Iterator[str | bytes | None]:
+    """What of a request reaches the system and is of this request alone."""
+    parts = urlsplit(path)
+    yield f"{parts.path}?{parts.query}"
+    yield body if body is not None or json is None else to_json(json)
+    yield from (f"{name}: {value}" for name, value in (headers or {}).items())
+
+
+def _body(json: Any, data: Data | None, files: Files | None) -> tuple[str | bytes | None, dict[str, str]]:
+    """The body that is no JSON, and its headers; forms are written as canaries write them."""
+    if json is not None and not (data is None and files is None):
+        raise TypeError("expected one body, found `json` and `data` or `files`")
+    if isinstance(data, str | bytes):
+        if files is not None:
+            raise TypeError("expected fields of a form as `data` beside `files`, found a text")
+        return data, {}
+    if data is None and files is None:
+        return None, {}
+    form = httpx.Request("POST", "http://127.0.0.1/", data=data, files=files)
+    return form.read(), {name: form.headers[name] for name in ("Content-Type",) if name in form.headers}
 
 
 class ArrivalUser(FastHttpUser):
@@ -333,17 +429,29 @@ class ArrivalUser(FastHttpUser):
         self.concurrency = self.max_in_flight
         self.network_timeout = self.connection_timeout = self.timeout_s
         super().__init__(environment)
+        # `allow_redirects` of a request switches this for all that wait at the time.
+        self.client.client.redirect_response_codes = frozenset()  # type: ignore[misc]
         self._load = _load_of(environment)
         self.index = self._load.users_here * self._load.workers + getattr(environment.runner, "worker_index", 0)
         self._load.users_here += 1
         options = _options(environment)
+        self._marking: Mapping[str, list[str]] = json.loads(options.must_carry)
         # Every user has randomness of its own, the same in every run of the same seed. What an operation draws,
         # perhaps depending on answers, must not move the arrivals.
         self.random = random.Random(f"{options.load_seed}/{self.index}")
         self._schedule = random.Random(f"{options.load_seed}/{self.index}/arrivals")
         self._rate = options.arrivals_per_s / self._load.all_users
-        self._operations = _operations(type(self))
+        self._operations = operations(type(self))
         self._pool = Pool(self.max_in_flight)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What each request that may change something carries one of; empty where nothing is said of it."""
+        return tuple(self._marking["marks"])
+
+    def must_carry(self, method: str, as_: str | None) -> bool:
+        """Whether a request has to carry a mark itself: it may change something, and who sends it carries none."""
+        return bool(self.marks) and method.upper() not in READING and as_ not in self._marking["identities"]
 
     @property
     def seconds(self) -> Seconds:
@@ -408,7 +516,12 @@ class ArrivalUser(FastHttpUser):
             tally.pending -= 1
 
 
-def _operations(user_class: type[ArrivalUser]) -> tuple[list[tuple[_Planned, Operation]], list[float]]:
+def operations(user_class: type[ArrivalUser]) -> tuple[list[tuple[_Planned, Operation]], list[float]]:
+    """What arrivals of a user may do, and the weight of each.
+
+    Raises:
+        RuntimeError: nothing.
+    """
     marked = [
         (member.__dict__["_tocsin_arrival"], member)
         for kind in reversed(user_class.__mro__)
@@ -437,6 +550,11 @@ def _arguments(parser: LocustArgumentParser) -> None:
     group.add_argument("--load-seed", type=int, default=0, help="seed of all arrivals")
     group.add_argument("--seconds-fd", type=int, default=-1, help="file descriptor for one JSON line a second")
     group.add_argument(
+        "--must-carry",
+        default='{"marks": [], "identities": []}',
+        help="JSON: `marks` that are in each request that may change something, `identities` whose users carry one",
+    )
+    group.add_argument(
         "--tokens",
         choices=("none", "stdin"),
         default="none",
@@ -457,8 +575,9 @@ def _begin(environment: Environment, runner: Runner, **_: Any) -> None:
 
 def _begin_worker(environment: Environment, runner: WorkerRunner) -> None:
     """One of several processes that send: reports to the master and learns from it."""
-    state = LoadState(Seconds(), give_up=lambda reason: runner.send_message("tocsin_broken", {"reason": reason}))
+    state = LoadState(Seconds(), end=lambda reason: runner.send_message("tocsin_broken", {"reason": reason}))
     environment.__dict__["tocsin_load"] = state
+    _watch(environment, state)
     runner.register_message("tocsin_learn", lambda msg, **_: state.learn(msg.data))
 
     def report(data: dict[str, Any], **_: Any) -> None:
@@ -472,15 +591,16 @@ def _begin_main(environment: Environment, runner: Runner) -> None:
     options = _options(environment)
     output = Output(options.seconds_fd)
 
-    def give_up(reason: str) -> None:
+    def end(reason: str) -> None:
         output.broken(reason)
         sys.stderr.write(f"{reason}\n")
         gevent.spawn(runner.quit)
 
-    state = LoadState(Seconds(), give_up, all_users=max(1, options.num_users or 1))
+    state = LoadState(Seconds(), end, all_users=max(1, options.num_users or 1))
     environment.__dict__["tocsin_load"] = state
+    _watch(environment, state)
     if isinstance(runner, MasterRunner):
-        _listen_to_workers(runner, output, give_up)
+        _listen_to_workers(runner, output, state.give_up)
     else:
         gevent.spawn(_write_every_second, state.seconds, output)
     if options.tokens == "stdin":
@@ -493,6 +613,21 @@ def _begin_main(environment: Environment, runner: Runner) -> None:
 
     # Not `quitting`, which comes before the users are stopped and before the last reports of the workers.
     _on(environment.events.quit, last_words)
+
+
+def _watch(environment: Environment, state: LoadState) -> None:
+    """End the load where its file does what nobody could count: other requests, or users that fail."""
+
+    def request(request_type: str, name: str, context: Mapping[str, Any], **_: Any) -> None:
+        if _OF_AN_ARRIVAL not in context:
+            state.give_up(f"{request_type} {name}: sent without `call`, so that it would be in no record")
+
+    def user_error(user_instance: Any, exception: BaseException, **_: Any) -> None:
+        user = getattr(user_instance, "user", user_instance)  # a set of tasks, or the user itself
+        state.give_up(f"{type(user).__name__}: {type(exception).__name__}: {exception}")
+
+    _on(environment.events.request, request)
+    _on(environment.events.user_error, user_error)
 
 
 def _listen_to_workers(runner: MasterRunner, output: Output, give_up: Callable[[str], None]) -> None:

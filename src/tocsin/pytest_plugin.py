@@ -29,8 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     target = config.getoption("tocsin_target")
     if target is None:
         return
+    from tocsin.commands.pytest_items import TocsinSession
     from tocsin.errors import TocsinError
-    from tocsin.pytest_items import TocsinSession
 
     try:
         config.pluginmanager.register(TocsinSession(config, target), "tocsin-session")

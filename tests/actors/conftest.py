@@ -6,19 +6,24 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tocsin.context import RunContext
-from tocsin.history import History, read_history
-from tocsin.model.events import Event
+from tocsin.actors.context import RunContext
+from tocsin.actors.injector import Injector
+from tocsin.aws.target import Target
+from tocsin.faults.lifecycle import FaultLifecycle
+from tocsin.model.events import ActivityRan, Event
 from tocsin.model.experiment import Expect, Experiment, Extension, LoadPlan, RecoveryTarget
 from tocsin.model.system import CanaryPlan, Endpoint, System
-from tocsin.target import Target
+from tocsin.model.toolkit import ExperimentFile
+from tocsin.project.histories import read_history
+from tocsin.record.history import History
+from tocsin.record.ledger import Ledger
 
 Answer = tuple[int, Any]
 
@@ -32,6 +37,8 @@ class Shop:
     seen: list[tuple[str, str]] = field(default_factory=list)
     authorizations: set[str | None] = field(default_factory=set)
     broken: Callable[[str, str], Answer | None] = lambda method, path: None
+    moved: dict[str, str] = field(default_factory=dict)
+    """where paths lead to that are answered with a redirect"""
     frozen_until: float = 0.0
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
@@ -73,8 +80,11 @@ def _handler(shop: Shop) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             shop.authorizations.add(self.headers.get("Authorization"))
             status, document = shop.answer(self.command, self.path, body)
+            moved = shop.moved.get(self.path)
             text = document if isinstance(document, bytes) else json.dumps(document).encode()
-            self.send_response(status)
+            self.send_response(302 if moved else status)
+            if moved:
+                self.send_header("Location", moved)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -220,3 +230,48 @@ def wait_for(what: str, seen: Callable[[], bool], timeout_s: float = 30) -> None
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {timeout_s} s for {what}")
         time.sleep(0.05)
+
+
+@dataclass
+class Script:
+    """An experiment that is run without a drill around it."""
+
+    stage: Stage
+    ledger: Ledger
+    made: list[RunContext] = field(default_factory=list)
+
+    def injector(self, **parts: Any) -> Injector:
+        hypothesis = parts.pop("hypothesis", None)
+        changes = tuple(parts.pop("changes", ()))
+        written = {"title": "A script", "description": "of a test", "method": [], **parts}
+        if hypothesis is not None:
+            written["steady-state-hypothesis"] = {"title": "All is well", **hypothesis}
+        ctx = self.stage.context()
+        extension = ctx.experiment.extension.model_copy(update={"changes": changes})
+        ctx = replace(ctx, experiment=ctx.experiment.model_copy(update={"extension": extension}))
+        self.made.append(ctx)
+        toolkit = ExperimentFile.model_validate(written)
+        assert list(toolkit.problems()) == []
+        return Injector(ctx, toolkit, FaultLifecycle(target=ctx.target, ledger=self.ledger, drill=ctx.drill))
+
+    @property
+    def ctx(self) -> RunContext:
+        return self.made[-1]
+
+    @property
+    def ran(self) -> list[ActivityRan]:
+        return [event for event in self.events if isinstance(event, ActivityRan)]
+
+    @property
+    def events(self) -> list[Event]:
+        return self.stage.events()
+
+
+@pytest.fixture
+def script(stage: Stage) -> Iterator[Script]:
+    ledger = Ledger(stage.root / "ledger.sqlite", "test")
+    script = Script(stage, ledger)
+    yield script
+    for ctx in script.made:
+        ctx.history.close()
+    ledger.close()

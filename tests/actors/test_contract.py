@@ -11,10 +11,12 @@ import psutil
 import pytest
 
 from tocsin.actors.contract import ContractActor
+from tocsin.actors.identities import Identities, Token
+from tocsin.checkers.contract import uncovered
 from tocsin.errors import Interrupted, InvalidInput
-from tocsin.identity import Identities, Token
 from tocsin.model.events import Act, ActorDied, ContractRan
 from tocsin.model.experiment import Degraded, Expect, RecoveryTarget
+from tocsin.model.synthetic import SyntheticData
 from tocsin.model.system import CognitoIdentity
 
 from .conftest import Shop, Stage, problem, wait_for
@@ -42,9 +44,43 @@ def test_a_healthy_api_keeps_its_contract(stage: Stage) -> None:
     ran = run(stage)
     assert ran.complete, ran.detail
     assert ran.failures == ()
-    assert ran.operations == 2
+    assert ran.operations == ran.documented == 2
+    assert ran.answers.keys() == {
+        "GET /items/{id}",
+        "POST /items",
+    }
+    assert uncovered(ran) == ""
     assert ran.cases == sum(ran.statuses.values()) >= 4
     assert ran.degraded == 0
+
+
+def test_an_api_that_only_refuses_is_not_tested(stage: Stage, shop: Shop) -> None:
+    shop.broken = lambda method, path: (404, problem("away")) if method == "GET" else (400, problem("not you"))
+    ran = run(stage)
+    assert ran.complete, ran.detail
+    assert ran.failures == ()
+    assert uncovered(ran).startswith("no operation answered with success (400: ")
+
+
+def test_a_contract_of_one_operation_is_tested(stage: Stage) -> None:
+    stage.write("contract.yaml", ONE_OPERATION)
+    stage.shop.broken = lambda method, path: (200, {"open": True})
+    for act, expect in ((Act.BASELINE, None), (Act.FAULT, DEGRADED)):
+        ran = run(stage, act, expect)
+        assert ran.complete, ran.detail
+        assert (ran.operations, ran.documented, uncovered(ran)) == (1, 1, "")
+
+
+ONE_OPERATION = """
+openapi: 3.1.0
+info: {title: Shop, version: "1"}
+paths:
+  /open:
+    get:
+      responses:
+        "200": {description: open, content: {application/json: {schema: {type: object}}}}
+        "503": {description: closed}
+"""
 
 
 def test_a_body_that_breaks_its_schema_is_found(stage: Stage, shop: Shop) -> None:
@@ -132,6 +168,9 @@ class OneToken(Identities):
     def token(self, name: str) -> Token:
         return Token(f"planted-token-of-{name}", 0.0, 1.0)
 
+    def users(self, name: str) -> tuple[str, ...]:
+        return (f"planted-{name}",)
+
 
 def test_the_token_is_sent_and_written_nowhere(stage: Stage, shop: Shop) -> None:
     stage.write("contract.yaml", (stage.root / "contract.yaml").read_text() + SECURED)
@@ -154,6 +193,27 @@ SECURED = """
   securitySchemes: {bearer: {type: http, scheme: bearer}}
 security: [{bearer: []}]
 """
+
+
+@pytest.mark.parametrize(("mark", "sent"), [("planted-", True), ("drill-", False)])
+def test_nothing_is_sent_as_somebody_whose_name_has_not_the_mark(
+    stage: Stage, shop: Shop, mark: str, sent: bool
+) -> None:
+    context = stage.context()
+    told = {"tag": "of drills", "mark": mark, "counted_apart": "in no report", "expires": "at night"}
+    kinds = {"notes": {"title": "notes", "written_by": ["contract"], **told}}
+    changed = {
+        "identities": {"buyer": CognitoIdentity(secret="s", user_pool="p", client="c")},
+        "contract_as": "buyer",
+        "test_data": SyntheticData.model_validate({"kinds": kinds}),
+    }
+    system = context.system.model_copy(update=changed)
+    object.__setattr__(context, "system", system)
+    actor = ContractActor(context, OneToken(context.target, system))
+    actor.start_act(Act.BASELINE)
+    actor.wait(Act.BASELINE, PATIENCE_S)
+    assert bool(shop.authorizations) is sent
+    assert ("to carry the mark of `test_data` (drill-)" in last_run(stage).detail) is not sent
 
 
 def test_an_unknown_identity_is_refused_with_the_near_match(stage: Stage) -> None:

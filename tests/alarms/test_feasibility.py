@@ -14,21 +14,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin.alarms.feasibility import (
+    IGNORED,
     Forecast,
-    Stage,
     Traffic,
     fill_of_percentile,
     fill_of_sum,
     forecast,
     forecast_all,
     forecast_composite,
-    forecast_rule,
+    forecast_rules,
     needed_of,
     time_to_detect,
 )
-from tocsin.alarms.prometheus import rules_of
-from tocsin.loader import load_experiment, load_system
+from tocsin.alarms.prometheus import AlertRule, rules_of
+from tocsin.aws.metrics import Stage
+from tocsin.model.lags import Lags
 from tocsin.model.system import CompositeAlarm, MetricAlarm
+from tocsin.project.documents import load_experiment, load_system
 
 ROOT = Path(__file__).parents[2]
 AWS = Traffic(arrivals_per_s=20, scale=1)
@@ -97,6 +99,37 @@ BUDGET = [
 @pytest.mark.parametrize(("definition", "effect", "fill", "typical", "worst"), [row[1:] for row in BUDGET])
 def test_the_stages_add_up(definition: MetricAlarm, effect: Stage, fill: Stage, typical: int, worst: int) -> None:
     assert time_to_detect(definition, fill, effect) == Stage(typical, worst)
+
+
+LATE = Lags(measured_at=0.0, metric_s=300.0, notification_s=90.0)
+SOON = Lags(measured_at=0.0, metric_s=40.0, notification_s=2.0)
+MEASURED = [
+    # name, namespace, lags, typical and worst of publish and deliver
+    ("nothing was measured", "Shop", None, (60, 180), (15, 60)),
+    ("a late target, own metric", "Shop", LATE, (270, 270), (90, 90)),
+    ("a late target, AWS's metric", "AWS/Lambda", LATE, (270, 270), (90, 90)),
+    ("a quick target, own metric", "Shop", SOON, (10, 180), (2, 60)),
+    ("a quick target, AWS's metric", "AWS/Lambda", SOON, (60, 180), (2, 60)),
+]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "lags", "publish", "deliver"), [row[1:] for row in MEASURED], ids=[row[0] for row in MEASURED]
+)
+def test_measured_lags_make_an_estimate_its_target_s_own_and_no_worst_case_better(
+    namespace: str, lags: Lags | None, publish: tuple[float, float], deliver: tuple[float, float]
+) -> None:
+    nothing = Stage(0, 0)
+    found = time_to_detect(alarm(Namespace=namespace, MetricName="Errors", Period=60), nothing, nothing, lags)
+    evaluate = (30, 60)
+    typical, worst = (sum(stages) for stages in zip(publish, evaluate, deliver, strict=True))
+    assert found == Stage(typical, worst)
+
+
+def test_a_forecast_says_that_it_is_of_measured_lags() -> None:
+    told = [forecast(alarm(), 660, AWS, lags=lags) for lags in (None, LATE)]
+    assert ["measured here" in one.detail for one in told] == [False, True]
+    assert (told[1].worst_s or 0) - (told[0].worst_s or 0) == (270 - 180) + (90 - 60)
 
 
 def test_a_window_fills_as_fast_as_bad_events_come() -> None:
@@ -225,6 +258,8 @@ def test_what_is_doubtful_is_noted_and_not_refused() -> None:
     assert (
         "p99 of 30 samples a period is unsteady: 1000 would be enough" in forecast(percentile("p99"), 660, quiet).notes
     )
+    silent = alarm(Namespace="AWS/DynamoDB", MetricName="ThrottledRequests", TreatMissingData="breaching")
+    assert IGNORED in forecast(silent, 660, AWS).notes
     assert any("at worst it takes 11m on AWS" in note for note in forecast(alarm(), 600, AWS).notes)
     assert not forecast(alarm(), 660, AWS).notes
 
@@ -282,6 +317,22 @@ def test_a_composite_rings_when_its_rule_can_hold(
     assert found.feasible == (times is not None), found.detail
     if times is not None:
         assert (found.earliest_s, found.typical_s, found.worst_s) == times
+
+
+def test_a_composite_with_a_suppressor_rings_as_soon_and_tells_later() -> None:
+    def told(**suppressor: object) -> Forecast:
+        page = CompositeAlarm.model_validate({"AlarmName": "page", "AlarmRule": "ALARM(a)", **suppressor})
+        return forecast_all({"page": 660}, {"page": page, "a": alarm()}, AWS, {})["page"]
+
+    plain = told()
+    waits = told(ActionsSuppressor="m", ActionsSuppressorWaitPeriod=60, ActionsSuppressorExtensionPeriod=0)
+    assert plain.typical_s is not None
+    assert plain.worst_s is not None
+    assert (waits.earliest_s, waits.typical_s, waits.worst_s) == (
+        plain.earliest_s,
+        plain.typical_s + 60,
+        plain.worst_s + 60,
+    )
 
 
 def test_a_composite_is_judged_by_its_children_through_every_level() -> None:
@@ -375,6 +426,18 @@ def test_every_experiment_of_ours_can_ring(path: Path, scale: float) -> None:
     found = forecast_all(on_cloudwatch, alarms, traffic, {})
     rules = rules_of(ROOT, system)
     for name in wanted.keys() - on_cloudwatch.keys():
-        found[name] = forecast_rule(rules[system.prometheus_alarms[name].prometheus.alert], wanted[name])
+        found[name] = forecast_rules(rules[name], wanted[name])
     assert found.keys() == wanted.keys()
     assert all(one.feasible for one in found.values()), found
+
+
+def test_of_rules_of_one_name_the_earliest_counts() -> None:
+    def full(for_: str) -> AlertRule:
+        return AlertRule.model_validate({"alert": "Full", "expr": "free < 1", "for": for_})
+
+    found = forecast_rules([full("3h"), full("2m")], 600)
+    assert (found.feasible, found.earliest_s) == (True, 120)
+    assert found.detail == "once its expression has held for 2m (the earliest of 2 rules of this name)"
+    late = forecast_rules([full("3h")], 600)
+    assert not late.feasible
+    assert late.detail == "its expression must hold for 3h first, which is longer than 10m"

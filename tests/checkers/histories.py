@@ -6,9 +6,14 @@ Times of a `Scene` are production seconds; the events it makes carry wall-clock 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import ceil, log2
+from pathlib import Path
+from typing import Literal
 
+from tocsin.model.chain import FIRST, SEAL, hash_of, linked, unlinked
 from tocsin.model.events import (
     Act,
     ActEnded,
@@ -33,14 +38,17 @@ from tocsin.model.events import (
     GuardChecked,
     HypothesisChecked,
     LoadSecond,
+    MachineLagged,
+    MachineWatched,
+    MessagesTapped,
     ProbeResult,
     ResidueChecked,
     Stopped,
+    TapsOpened,
     TopicPath,
     WorkCounted,
 )
 from tocsin.model.experiment import (
-    Activity,
     BlindAlarm,
     Degraded,
     Expect,
@@ -49,10 +57,15 @@ from tocsin.model.experiment import (
     LoadPlan,
     MustAlarm,
     MustCanary,
+    PlannedActivity,
     QuietAlarm,
     RecoveryTarget,
 )
+from tocsin.model.histogram import Histogram
+from tocsin.model.looks import LOOKS
+from tocsin.model.messages import Messages, Tap
 from tocsin.model.system import (
+    AlarmState,
     CanaryPlan,
     CloudWatchAlarm,
     Conservation,
@@ -60,8 +73,10 @@ from tocsin.model.system import (
     LogCount,
     MetricAlarm,
     Notifications,
+    Objectives,
     System,
 )
+from tocsin.record.history import History
 
 START = 1_790_000_000.0
 ALARMS = ("api-5xx", "api-latency", "label-dlq", "api-5xx-legacy")
@@ -90,8 +105,13 @@ SYSTEM = System(
     endpoint=Endpoint(http_api="parcel-desk-dev"),
     notifications=Notifications(queue="oncall"),
     contract="contracts/parcel-desk.openapi.yaml",
+    messages=Messages(
+        document="contracts/parcel-desk.asyncapi.yaml",
+        taps={"labels": Tap(queue="label-printed-tap", topic="label-printed")},
+    ),
     canaries=CanaryPlan(file="synthetics/parcel_desk.py"),
     load="loadtests/parcel_desk.py",
+    objectives=Objectives(shown_in_drills=0.05),
     alarms={name: metric_alarm(name) for name in ALARMS},
     conservation={
         "labels": Conservation(
@@ -187,8 +207,8 @@ class Scene:
             slug=self.slug,
             title=self.title,
             tags=(self.system.system, "gate"),
-            method=(Activity(name="inject", type="action", provider_type="python"),),
-            rollbacks=(Activity(name="undo", type="action", provider_type="python"),),
+            method=(PlannedActivity(name="inject", type="action", provider_type="python"),),
+            rollbacks=(PlannedActivity(name="undo", type="action", provider_type="python"),),
             extension=Extension(system=self.system.system, load=self.load, expect=self.expect),
         )
 
@@ -207,6 +227,7 @@ class Scene:
             version="0.1.0",
             commit="4f0c2d9",
             command=f"tocsin run experiments/{self.system.system}/{self.slug}.yaml --target sandbox --seed {self.seed}",
+            looks=LOOKS,
         )
 
     def history(self) -> list[Event]:
@@ -219,6 +240,7 @@ class Scene:
         events += self._load()
         events += self._canaries()
         events += self._contracts()
+        events += self._messages()
         events += self._recovery()
         return sorted((event for event in events if event.at <= self.end + 0.05), key=lambda event: event.at)
 
@@ -308,11 +330,14 @@ class Scene:
                 before="OK",
                 after="ALARM",
                 breached_at=rang - self._span(90),
+                evidence="datapoints",
                 reason="Threshold Crossed: 1 out of the last 1 datapoints was greater than the threshold",
             )
-            yield AlarmNotified(at=rang + self._span(8), alarm=name, state="ALARM", via="queue oncall")
-            yield AlarmChanged(at=cleared, alarm=name, before="ALARM", after="OK", reason="Threshold Crossed")
-            yield AlarmNotified(at=cleared + self._span(8), alarm=name, state="OK", via="queue oncall")
+            yield self._told(rang + self._span(8), name, "ALARM")
+            yield AlarmChanged(
+                at=cleared, alarm=name, before="ALARM", after="OK", evidence="datapoints", reason="Threshold Crossed"
+            )
+            yield self._told(cleared + self._span(8), name, "OK")
         at = START + 0.5
         while at < self.end:
             now = {
@@ -321,6 +346,11 @@ class Scene:
             }
             yield AlarmsPolled(at=at, polls=4, states=now)
             at += max(1.0, self._span(30))
+
+    def _told(self, at: float, alarm: str, state: AlarmState) -> AlarmNotified:
+        return AlarmNotified(
+            at=at, alarm=alarm, state=state, via="queue oncall", arrived_at=at, absent_at=at - self._span(15)
+        )
 
     def _changes(self) -> Iterator[tuple[str, tuple[float, float]]]:
         for name, (ring_s, clear_s) in self.rings.items():
@@ -345,7 +375,7 @@ class Scene:
         p50 = base * rng.uniform(0.92, 1.1)
         p95 = p50 * rng.uniform(1.05, 1.15) if broken else p50 * rng.uniform(2.0, 3.1)
         p99 = p95 * rng.uniform(1.02, 1.5)
-        return LoadSecond(
+        second = LoadSecond(
             at=at,
             offered=offered,
             sent=offered,
@@ -354,6 +384,7 @@ class Scene:
             latency_ms={"p50": p50, "p95": p95, "p99": p99, "max": p99 * 1.1, "sum": p50 * offered},
             lag_ms=rng.uniform(2, 19),
         )
+        return in_buckets(second)
 
     def _canaries(self) -> Iterator[Event]:
         if self.system.canaries is None:
@@ -380,6 +411,7 @@ class Scene:
             ms=ms,
             steps=(CanaryStep(name="create", ok=not fails, ms=ms, detail=detail),),
             detail=detail,
+            ended_at=at + ms / 1000,
         )
 
     def _contracts(self) -> Iterator[Event]:
@@ -404,10 +436,22 @@ class Scene:
                 complete=True,
                 cases=sum(statuses.values()),
                 operations=len(OPERATIONS),
+                documented=len(OPERATIONS),
+                answers=dict.fromkeys(OPERATIONS, statuses),
                 degraded=degraded,
                 statuses=statuses,
                 failures=failures,
             )
+
+    def _messages(self) -> Iterator[Event]:
+        if self.system.messages is None:
+            return
+        baseline = self.wall(self.preflight_s)
+        channels = dict.fromkeys(self.system.messages.taps, ("LabelPrinted",))
+        yield TapsOpened(at=baseline - 0.01, channels=channels)
+        for act, at in ((Act.BASELINE, baseline), (Act.FAULT, self.accepted), (Act.RECOVERY, self.verified)):
+            for channel in channels:
+                yield MessagesTapped(at=at + self._span(60), act=act, channel=channel, kept={"LabelPrinted": 12})
 
     def _recovery(self) -> Iterator[Event]:
         probe = ProbeResult(name="api answers", ok=True, detail="200 in 14 ms")
@@ -415,6 +459,27 @@ class Scene:
         for rule in self.expect.conserved:
             yield WorkCounted(at=self.end - 0.2, rule=rule, accepted=37, processed=37, waited_s=1.2)
         yield ResidueChecked(at=self.end - 0.1)
+
+
+def measured(scene: Scene | None = None, every_s: float = 5.0) -> list[Event]:
+    """What the harness tells of a machine that keeps up, in summaries of some wall seconds."""
+    scene, found = scene or Scene(), list[Event]()
+    at = START + 0.01
+    while at < scene.end:
+        since, at = at, min(at + every_s, scene.end + 0.01)
+        found.append(MachineWatched(at=at, since=since, ticks=100, longest_s=0, target_longest_s=0, cpu_pressure=0.2))
+    return found
+
+
+def lagged(at: float, until: float, longest_s: float = 3.0, who: Literal["harness", "target"] = "target") -> Event:
+    """A stretch in which timers were late."""
+    return MachineLagged(at=at, until=until, who=who, longest_s=longest_s)
+
+
+def on_busy_machine(history: Iterable[Event], *stretches: Event) -> list[Event]:
+    """The history, on a machine that was measured and that did not keep up for some stretches."""
+    promised = tweak(history, lambda event: isinstance(event, DrillStarted), measures_machine=True)
+    return add(promised, *measured(), *stretches)
 
 
 TOPIC = TopicPath(topic="arn:aws:sns:eu-west-1:000000000000:bells", subscribed=True, confirmed=True)
@@ -526,16 +591,89 @@ def without(events: Iterable[Event], *kinds: type[Event]) -> list[Event]:
     return [event for event in events if not isinstance(event, kinds)]
 
 
+def told_by_news(events: Iterable[Event], at_once: int = 100) -> list[Event]:
+    """The history as a watcher writes it that tells of each part of the alarms only what is news."""
+    told: list[Event] = []
+    known: dict[str, AlarmState] = {}
+    for event in events:
+        if isinstance(event, AlarmsPolled):
+            told += _in_parts(event, at_once, known)
+        else:
+            told.append(event)
+    return told
+
+
+def _in_parts(event: AlarmsPolled, at_once: int, known: dict[str, AlarmState]) -> Iterator[AlarmsPolled]:
+    names = sorted(event.states)
+    for part, first in enumerate(range(0, len(names), at_once)):
+        states = {name: event.states[name] for name in names[first : first + at_once]}
+        news = {name: state for name, state in states.items() if known.get(name) != state}
+        same = Counter(state for name, state in states.items() if name not in news)
+        known |= news
+        yield event.model_copy(update={"states": news, "part": part, "same": dict(same)})
+
+
+def in_state(events: Iterable[Event], alarm: str, state: AlarmState) -> list[Event]:
+    """The alarm is in one state from the first look to the last."""
+
+    def told(event: Event) -> Event:
+        if isinstance(event, AlarmSeen) and event.alarm == alarm:
+            return event.model_copy(update={"state": state})
+        if isinstance(event, AlarmsPolled):
+            return event.model_copy(update={"states": {**event.states, alarm: state}})
+        return event
+
+    return [told(event) for event in events]
+
+
 def drop(events: Iterable[Event], unwanted: Callable[[Event], bool]) -> list[Event]:
     """The history without the events that the predicate names."""
     return [event for event in events if not unwanted(event)]
 
 
 def tweak(events: Iterable[Event], wanted: Callable[[Event], bool], **changes: object) -> list[Event]:
-    """The history with some fields of some events changed."""
-    return [event.model_copy(update=changes) if wanted(event) else event for event in events]
+    """The history with some fields of some events changed; a second of load gets the histogram that belongs to them."""
+    tweaked = (event.model_copy(update=changes) if wanted(event) else event for event in events)
+    fitting = "histogram" not in changes and changes.keys() & {"statuses", "latency_ms"}
+    return [in_buckets(event) if fitting and isinstance(event, LoadSecond) else event for event in tweaked]
+
+
+def in_buckets(second: LoadSecond) -> LoadSecond:
+    """A second with the histogram of its quantiles: the slowest tenth took p95, errors as long as most answers."""
+    latencies, answers = second.latency_ms, second.answered
+    if not latencies:
+        return second.model_copy(update={"histogram": None})
+    slow = answers // 10
+    good = {bucket_of(latencies["p95"]): slow}
+    usual = bucket_of(latencies.get("p50", 1.0))
+    good[usual] = good.get(usual, 0) + answers - slow - min(second.failed, answers - slow)
+    failed = {usual: min(second.failed, answers - slow)}
+    return second.model_copy(update={"histogram": Histogram(good=good, failed=failed)})
+
+
+def bucket_of(latency_ms: float) -> int:
+    """The bucket of a latency: bucket i is above 2^(i/32) and at most 2^((i+1)/32) ms."""
+    return ceil(32 * log2(latency_ms)) - 1
 
 
 def add(events: Iterable[Event], *more: Event) -> list[Event]:
     """The history with more events in it, in the order of time."""
     return sorted([*events, *more], key=lambda event: event.at)
+
+
+def write_history(path: Path, events: Sequence[Event]) -> None:
+    """Write a whole history at once, as a drill writes it."""
+    history = History(path)
+    for event in events:
+        history.record(event)
+    history.close()
+
+
+def rechained(path: Path) -> None:
+    """Let a history that was changed hang together again, as if the drill had written it so."""
+    lines = [unlinked(line)[1] for line in path.read_text(encoding="utf-8").splitlines()]
+    head, whole = FIRST, ""
+    for event in [*(one for one in lines if one and one != SEAL), SEAL]:
+        line = linked(event, head)
+        head, whole = hash_of(line), f"{whole}{line}\n"
+    path.write_text(whole, encoding="utf-8")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.checkers.histories import (
     EXPECT,
+    START,
     SYSTEM,
     TOPIC,
     Scene,
@@ -20,12 +21,21 @@ from tests.checkers.histories import (
 )
 
 from tocsin.checkers import judge
-from tocsin.model.events import AlarmNotified, AlarmSeen, Event
+from tocsin.model.events import AlarmNotified, AlarmSeen, Event, Mute
 from tocsin.model.experiment import MustAlarm
 from tocsin.model.system import CloudWatchAlarm, CompositeAlarm
 from tocsin.model.verdict import Judgement, Outcome, Reason
 
 ALARM = "api-5xx"
+HEARTBEAT: dict[str, object] = {
+    "comparison_operator": "LessThanThreshold",
+    "treat_missing_data": "breaching",
+    "evaluation_periods": 3,
+    "datapoints_to_alarm": 2,
+}
+
+LATE = Scene().end - 0.2
+"""After it rang."""
 
 
 def silent() -> list[Event]:
@@ -62,8 +72,37 @@ SILENT: list[tuple[str, list[Event], str]] = [
         "had no datapoint during the fault, and missing data counts as not breaching: silence was health",
     ),
     ("silence kept the state", [datapoints(ALARM, treat_missing_data="ignore")], "missing data is ignored"),
+    (
+        "silence of DynamoDB",
+        [datapoints(ALARM, treat_missing_data="ignore", always_ignored=True)],
+        "missing data of AWS/DynamoDB metrics is always ignored, whatever TreatMissingData says: it kept its state",
+    ),
+    (
+        "silence of DynamoDB after some data",
+        [datapoints(ALARM, 1, treat_missing_data="ignore", always_ignored=True)],
+        "the highest was 1, >= 5 is needed, and missing data of AWS/DynamoDB metrics is always ignored",
+    ),
     ("silence rings nothing", [datapoints(ALARM, treat_missing_data="missing")], "missing data cannot ring"),
-    ("silence was not old enough", [datapoints(ALARM, treat_missing_data="breaching")], "older datapoints were still"),
+    (
+        "silence was not old enough",
+        [datapoints(ALARM, treat_missing_data="breaching")],
+        "no data during the fault, and older data still in its evaluation range",
+    ),
+    (
+        "silence was not old enough, and the datapoints are of before and after",
+        [datapoints(ALARM, 10, 7, whole=(), **HEARTBEAT)],
+        "breaching only when 4 of the 5 periods that CloudWatch looks at are empty",
+    ),
+    (
+        "a heartbeat that was heard",
+        [datapoints(ALARM, 10, 8, 7, whole=(8.0,), **HEARTBEAT)],
+        "none of the 1 datapoints during the fault breached: the lowest was 8, < 5 is needed",
+    ),
+    (
+        "a heartbeat of a history that does not tell which datapoints are whole",
+        [datapoints(ALARM, 10, 7, **HEARTBEAT)],
+        "none of the 2 datapoints during the fault breached: the lowest was 7, < 5 is needed",
+    ),
     (
         "not readable",
         [datapoints(ALARM, values=None, detail="AccessDenied: no")],
@@ -152,6 +191,26 @@ UNTOLD: list[tuple[str, list[Event], str]] = [
         [path(ALARM, TOPIC.model_copy(update={"subscribed": False}), TOPIC)],
         "look at the policies of topic and queue",
     ),
+    (
+        "suppressed when it rang",
+        [path(ALARM, TOPIC), path(ALARM, TOPIC, at=LATE, suppressor="maintenance", suppressed_by="Alarm")],
+        "its actions were suppressed by maintenance, which was in ALARM (ActionsSuppressor)",
+    ),
+    (
+        "waiting for its suppressor",
+        [path(ALARM, TOPIC, at=LATE, suppressor="maintenance", suppressed_by="WaitPeriod")],
+        "its actions waited for its suppressor maintenance",
+    ),
+    (
+        "muted now, whoever knows for how long",
+        [path(ALARM, TOPIC, at=LATE, mutes=(Mute(rule="nightly", active=True),))],
+        "its actions were muted by the alarm mute rule nightly",
+    ),
+    (
+        "muted by a window that began after it was read",
+        [path(ALARM, TOPIC, mutes=(Mute(rule="nightly", active=False, starts=START + 1, ends=LATE),))],
+        "its actions were muted by the alarm mute rule nightly",
+    ),
     ("not recorded", [], "how it would tell somebody was not recorded"),
 ]
 
@@ -161,6 +220,21 @@ def test_an_alarm_that_told_nobody_says_why(evidence: list[Event], cause: str) -
     found = judged(add(untold(), *evidence))
     assert (found.outcome, found.reason) == (Outcome.FAIL, Reason.NOT_NOTIFIED)
     assert cause in found.message
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        [path(ALARM, TOPIC, suppressor="maintenance", suppressed_by="Alarm"), path(ALARM, TOPIC, at=LATE)],
+        [path(ALARM, TOPIC, mutes=(Mute(rule="nightly", active=True, starts=START - 900, ends=START + 1),))],
+        [path(ALARM, TOPIC, mutes=(Mute(rule="nightly", active=False, starts=LATE, ends=LATE + 60),))],
+    ],
+    ids=["suppressed before", "muted before", "muted later"],
+)
+def test_what_held_the_actions_back_at_another_time_is_no_cause(held: list[Event]) -> None:
+    message = judged(add(untold(), *held)).message
+    assert "muted" not in message
+    assert "suppressed" not in message
 
 
 @pytest.mark.parametrize(

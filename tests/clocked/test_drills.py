@@ -11,7 +11,7 @@ from tests.drill.conftest import ROOT, Checkout, checked_out
 
 from tocsin.errors import SandboxError
 from tocsin.model.verdict import RunVerdict
-from tocsin.sandbox.promtool import find_promtool
+from tocsin.sandbox.parts.promtool import find_promtool
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
 

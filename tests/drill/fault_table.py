@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pg8000.native
 
+from tocsin.aws.target import Target
+from tocsin.model.doors import TOKEN_HEADER
 from tocsin.sandbox.account import Account
 
 STAGE = "leave-attendance-dev"
@@ -31,6 +34,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "elasticache_failover": {"replication_group": DATA},
     "elasticache_reboot": {"replication_group": DATA},
     "elb_target_deregistered": {"target_group": SERVICE},
+    "endpoint_override": {
+        "function": f"{STAGE}-calendarSyncWorker",
+        "variable": "GRAPH_BASE_URL",
+        "url": "http://127.0.0.1:9",
+    },
     "iam_role_deny": {"role": ROLE, "actions": ["sqs:*"]},
     "lambda_bad_release": {"function": f"{STAGE}-clockIn", "alias": "provisioned"},
     "lambda_environment_credential": {"function": f"{STAGE}-calendarSyncWorker", "variable": "GRAPH_CLIENT_SECRET"},
@@ -46,6 +54,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "rds_stop": {"instance": DATA},
     "s3_bucket_deny": {"bucket": BUCKET, "actions": ["s3:GetObject", "s3:ListBucket"]},
     "sqs_poison_message": {"queue": "itcenter-dev-calendar-sync"},
+    "third_party": {"system": "leave-attendance", "name": "graph", "status": 503, "percent": 50},
 }
 
 
@@ -140,11 +149,23 @@ def _make_database(account: Account) -> None:
     inside(way_in, "CREATE TABLE items (id serial)")
 
 
+def door(target: Target) -> Any:
+    """What the fault door of the replica's third party is told, asked past the fault."""
+    worker = target.client("lambda").get_function_configuration(FunctionName=f"{STAGE}-calendarSyncWorker")
+    url = worker["Environment"]["Variables"]["GRAPH_AUTHORITY"]
+    return httpx.get(f"{url}/_tocsin/fault", headers={TOKEN_HEADER: target.door_token or ""}).json()["fault"]
+
+
 def inside(way_in: dict[str, Any], sql: str) -> Any:
     """What PostgreSQL answers; its absence when there is no answer."""
     try:
         with pg8000.native.Connection(
-            way_in["username"], host=way_in["host"], port=way_in["port"], database=way_in["dbname"], timeout=5
+            way_in["username"],
+            host=way_in["host"],
+            port=way_in["port"],
+            database=way_in["dbname"],
+            password=way_in["password"],
+            timeout=5,
         ) as connection:
             return connection.run(sql)
     except (pg8000.native.InterfaceError, pg8000.native.DatabaseError, OSError):

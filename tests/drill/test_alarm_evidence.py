@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from tests.drill.conftest import Checkout
 
-from tocsin.actors.alarm_evidence import read_topic
 from tocsin.alarms.delivery import passes
-from tocsin.alarms.queues import redrive_times
-from tocsin.loader import load_system
+from tocsin.aws.sns import read_topic
+from tocsin.aws.sqs import redrive_times
+from tocsin.aws.target import Target
 from tocsin.model.events import TopicPath
-from tocsin.target import Target
-from tocsin.targets import load_target
+from tocsin.project.documents import load_system
+from tocsin.project.targets import load_target
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
 POLICY = '{"AlarmName": ["another"]}'

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.drill.conftest import Checkout, wait_for
+from tests.drill.conftest import ROOT, Checkout, wait_for
 from tests.drill.test_faults import ARGUMENTS, Bench
 
+from tocsin.aws.target import Aws
 from tocsin.errors import Refused, Unavailable
 from tocsin.faults import deadman
-from tocsin.faults.base import Aws, Fault
+from tocsin.faults.base import Fault
 from tocsin.faults.lifecycle import FaultLifecycle, recover
 from tocsin.faults.registry import FAULTS, fault_class
 from tocsin.model.events import FaultStage
@@ -53,26 +56,34 @@ class ArmedBench(Bench):
         return self.ledger.entries()[-1].id
 
     def fire(self, name: str) -> None:
-        """What EventBridge Scheduler does at the time: make the call that is written down, delete the schedule."""
+        """Its time has come: EventBridge Scheduler makes the call that is written down, and deletes the schedule."""
         scheduler = self.client("scheduler")
-        target = scheduler.get_schedule(Name=name)["Target"]
-        service, operation = target["Arn"].split(":")[-2:]
-        client = self.client(service)
-        shape = client.meta.service_model.operation_model(operation[0].upper() + operation[1:]).input_shape
-        # A parameter is named as in the SDK for Java: `DbProxyName` is boto3's `DBProxyName`.
-        names = {member.lower(): member for member in shape.members}
-        request = {names[key.lower()]: value for key, value in json.loads(target["Input"]).items()}
-        wait_for("the call to be accepted", lambda: _accepted(client, operation, request))
-        scheduler.delete_schedule(Name=name)
+        made = scheduler.get_schedule(Name=name)
+        kept = ("ScheduleExpressionTimezone", "FlexibleTimeWindow", "ActionAfterCompletion", "Target")
+        now = time.strftime("at(%Y-%m-%dT%H:%M:%S)", time.gmtime())
+        scheduler.update_schedule(Name=name, ScheduleExpression=now, **{key: made[key] for key in kept})
+        wait_for("the schedule to be over", lambda: name not in self.schedules())
 
 
-def _accepted(client: Any, operation: str, request: dict[str, Any]) -> bool:
-    """EventBridge Scheduler tries again: a DB instance that is still stopping cannot be started."""
-    try:
-        client._make_api_call(operation[0].upper() + operation[1:], request)
-    except client.exceptions.from_code("InvalidDBInstanceState"):
-        return False
-    return True
+@pytest.fixture(scope="module", autouse=True)
+def _role(checkout: Checkout) -> Iterator[None]:
+    """The dead man's role, which may do what docs/SAFETY.md says and nothing else."""
+    iam, name = checkout.client("iam"), ROLE.rpartition("/")[2]
+    trust = {"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))
+    statement = {"Effect": "Allow", "Action": documented_calls(), "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName=name, PolicyName="ends", PolicyDocument=document)
+    yield
+    iam.delete_role_policy(RoleName=name, PolicyName="ends")
+    iam.delete_role(RoleName=name)
+
+
+def documented_calls() -> list[str]:
+    """What docs/SAFETY.md says that the role needs."""
+    text = (ROOT / "docs" / "SAFETY.md").read_text(encoding="utf-8")
+    sentence = text[text.index("The `dead_man_role` trusts") :].partition(".\n")[0]
+    return re.findall(r"`((?:lambda|rds|ecs):\w+)`", sentence)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from tests.drill.conftest import Checkout
 from tests.drill.fault_table import ARGUMENTS, TABLE
 from tests.drill.test_faults import Bench
 
+from tocsin.aws.target import Aws
 from tocsin.errors import Unavailable
-from tocsin.faults.base import Aws
 from tocsin.faults.dynamodb import DynamodbTableDeny
 from tocsin.faults.lifecycle import recover
 from tocsin.faults.registry import fault_class
@@ -113,7 +113,7 @@ def test_two_faults_on_one_policy_are_undone_in_any_order(bench: Bench, policy: 
 def test_our_statement_changed_by_somebody_else_is_left_and_reported(bench: Bench, policy: Any) -> None:
     inject(bench, policy.kind)
     changed = policy.read()
-    changed["Statement"][0]["Effect"] = "Allow"
+    changed["Statement"][0] |= {"Effect": "Allow", "Principal": THEIRS["Principal"]}
     policy.write(changed)
     assert len(bench.lifecycle.undo_all()) == 1
     assert policy.read() == changed

@@ -16,9 +16,9 @@ from tests.drill.conftest import ROOT, Checkout, extension, interrupt, wait_for
 from tests.drill.test_faults import ROLE
 from tests.secret_scan import Secret, files_below, leaks, secrets_of
 
-from tocsin.history import read_history
-from tocsin.model.events import FaultChanged, FaultStage
+from tocsin.model.events import FaultChanged, FaultStage, GuardChecked
 from tocsin.model.verdict import Outcome, Reason, RunVerdict, Verdict
+from tocsin.project.histories import read_history
 from tocsin.sandbox import control
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
@@ -44,7 +44,7 @@ def planted_secrets(checkout: Checkout) -> set[Secret]:
     return secrets
 
 
-def test_all_six_drills_pass_and_tell_what_the_runbook_gets_wrong(checkout: Checkout) -> None:
+def test_all_drills_pass_and_tell_what_the_runbook_gets_wrong(checkout: Checkout) -> None:
     out = checkout.out()
     answer = checkout.tocsin("run", "experiments/leave-attendance", "--out", str(out), timeout=500)
     run = RunVerdict.model_validate_json((out / "verdict.json").read_text())
@@ -53,8 +53,11 @@ def test_all_six_drills_pass_and_tell_what_the_runbook_gets_wrong(checkout: Chec
         for name in (
             "bad-release",
             "break-graph-token",
+            "calendar-queue-denied",
+            "calendar-worker-denied",
             "calendar-worker-stopped",
             "clock-in-throttled",
+            "graph-down",
             "poison-calendar-message",
             "throttle-rds-proxy",
         )
@@ -68,6 +71,9 @@ def test_all_six_drills_pass_and_tell_what_the_runbook_gets_wrong(checkout: Chec
     assert release.time_to_recover_s is not None
     for drill in run.drills:
         assert (out / drill.experiment / "report.html").stat().st_size > 10_000
+        asked = [e for e in read_history(out / drill.experiment / "history.jsonl") if isinstance(e, GuardChecked)]
+        (answers,) = [e.detail for e in asked if e.guard == "answers"]
+        assert answers == "about 180 answers are planned before the fault, which is enough"
     again = checkout.tocsin("report", str(out))
     assert again.returncode == 0
     assert RunVerdict.model_validate_json((out / "verdict.json").read_text()).drills == run.drills
@@ -174,7 +180,7 @@ def test_kill_9_in_the_fault_act_is_mended_by_recover(checkout: Checkout) -> Non
     assert checkout.pool() != before
     deny, throttle = checkout.tocsin("ledger").stdout.splitlines()
     assert "rds_proxy_throttle" in throttle
-    assert re.search(rf"iam_role_deny on role {ROLE}; ends by itself at \d\d:\d\d", deny)
+    assert re.search(rf"iam_role_deny on role {ROLE} in ap-southeast-2; ends by itself at \d\d:\d\d", deny)
 
     refused = checkout.tocsin("run", "experiments/leave-attendance/throttle-rds-proxy.yaml")
     assert refused.returncode == 4

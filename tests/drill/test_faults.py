@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from tests.drill.conftest import Checkout
-from tests.drill.fault_table import ARGUMENTS, BUCKET, DATA, ROLE, SERVICE, STAGE, TABLE, inside, settle
+from tests.drill.fault_table import ARGUMENTS, BUCKET, DATA, ROLE, SERVICE, STAGE, TABLE, door, inside, settle
 
 from tocsin.faults.base import AnyFault
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.registry import FAULTS, fault_class
-from tocsin.ledger import Ledger
 from tocsin.model.events import FaultStage
-from tocsin.targets import load_target
+from tocsin.project.targets import load_target
+from tocsin.record.ledger import Ledger
 
 pytestmark = pytest.mark.drill
 
@@ -145,7 +145,8 @@ class Bench:
         settle(self.client("ecs"))
 
     def account(self) -> dict[str, Any]:
-        return {name: describe(self.client) for name, describe in ACCOUNT.items()}
+        seen = {name: describe(self.client) for name, describe in ACCOUNT.items()}
+        return seen | {"door of the third party": door(self.target)}
 
 
 @pytest.fixture

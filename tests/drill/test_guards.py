@@ -13,18 +13,18 @@ import pytest
 from tests.drill.conftest import Checkout, extension, wait_for
 from tests.drill.fault_table import ARGUMENTS, BUCKET, ROLE
 
+from tocsin.aws.target import Aws
 from tocsin.errors import Refused
-from tocsin.faults.base import Aws
 from tocsin.faults.registry import FAULTS
 from tocsin.guards.changes import ChangeGuards
 from tocsin.guards.kill_switch import KillSwitch
 from tocsin.guards.lock import AccountLock
-from tocsin.history import read_history
-from tocsin.ledger import Ledger
-from tocsin.loader import load_system
 from tocsin.model.events import FaultChanged, FaultStage, GuardChecked
 from tocsin.model.verdict import RunVerdict
-from tocsin.targets import in_region, load_target
+from tocsin.project.documents import load_system
+from tocsin.project.histories import read_history
+from tocsin.project.targets import in_region, load_target
+from tocsin.record.ledger import Ledger
 
 CLOCK_IN = "leave-attendance-dev-clockIn"
 PROXY = "itcenter-dev-proxy"

@@ -23,31 +23,38 @@ from tests.drill.fault_table import ARGUMENTS, BUCKET, DATA, SERVICE, inside, ma
 from tests.secret_scan import watched
 from tests.sweep.account import differences, read_account
 
-from tocsin import dryrun
+from tocsin.aws.iam import CallLog
+from tocsin.aws.target import Aws, Target
+from tocsin.commands import dryrun
+from tocsin.commands.permissions import arns_of, fault_grants, permissions, policy_of
+from tocsin.drill.options import RunOptions
 from tocsin.errors import TargetError
-from tocsin.faults.base import AnyFault, Aws
+from tocsin.faults.base import AnyFault
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.registry import FAULTS
-from tocsin.iam import CallLog
-from tocsin.ledger import EntryState, Ledger
 from tocsin.model.events import FaultStage
 from tocsin.model.verdict import Outcome
-from tocsin.permissions import arns_of, fault_grants, permissions, policy_of
-from tocsin.project import ledger_path
-from tocsin.run import RunOptions
+from tocsin.project.places import ledger_path
+from tocsin.project.targets import load_target
+from tocsin.record.ledger import EntryState, Ledger
 from tocsin.sandbox import control
 from tocsin.sandbox.account import Account
 from tocsin.sandbox.drill_user import allow_drill_user
-from tocsin.target import Target
-from tocsin.targets import load_target
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
 
 NOT_ASKED_BY_A_FAULT = {
     # Only a function without a version that holds its environment gets one of ours, and loses it again.
     "lambda_environment_credential": {"lambda:PublishVersion", "lambda:DeleteFunction"},
+    "endpoint_override": {"lambda:PublishVersion", "lambda:DeleteFunction"},
+    # Only for third parties that ECS services call.
+    "third_party": {"ecs:DescribeServices", "ecs:DescribeTaskDefinition"},
     # Only for targets that ECS has registered: these are not.
     "elb_target_deregistered": {"ecs:ListTasks", "ecs:DescribeTasks"},
+    # Only for managed policies of the role, and where none of its own allows what is denied.
+    "iam_role_deny": {"iam:ListAttachedRolePolicies", "iam:GetPolicy", "iam:GetPolicyVersion"},
+    # Only where something is reserved.
+    "lambda_reserved_concurrency": {"lambda:GetAccountSettings"},
     # Only a message that is not ours is put back.
     "sqs_poison_message": {"sqs:ChangeMessageVisibility"},
 }
@@ -55,7 +62,9 @@ NOT_ASKED_BY_A_FAULT = {
 
 NOT_ASKED_BY_A_DRILL = {
     "iam:SimulatePrincipalPolicy": "a dry run's",
+    "iam:GetRole": "a dry run's, where a role's session asks",
     "tag:GetResources": "for opt-in tags: the sandbox asks for none unless its table in tocsin.toml does",
+    "cloudwatch:GetAlarmMuteRule": "for mute rules that are there: there is none",
     "lambda:PublishVersion": "as above",
     "lambda:DeleteFunction": "as above",
 }
@@ -299,6 +308,7 @@ def test_a_dry_run_shows_procedures_and_runs_none(enforced: Checkout, shown: Cal
     def with_procedures(document: dict[str, Any]) -> None:
         document["method"] = [procedure("DROP TABLE\nitems\n"), {**other(), "type": "probe", "tolerance": 0}]
         document["rollbacks"] = [procedure("SELECT 1"), other()]
+        document["extensions"][0]["changes"] = [{"activity": "query", "leaves": "a dry run runs nothing"}]
 
     def procedure(sql: str) -> dict[str, Any]:
         arguments = {"secret": DATA, "sql": sql}
@@ -320,6 +330,7 @@ def test_a_dry_run_shows_procedures_and_runs_none(enforced: Checkout, shown: Cal
         "             sql: DROP TABLE",
         "               items",
     ]
+    assert "  undo       none: a dry run runs nothing" in changes
     assert "  rollback   tocsin.procedures.postgres_query" in changes
     assert "  rollback   other: not Tocsin's, cannot be resolved" in changes
     assert not [line for line in changes if line.startswith("  foreign")], "a probe breaks nothing"

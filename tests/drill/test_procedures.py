@@ -12,9 +12,9 @@ from tests.drill.conftest import Checkout, wait_for
 from tocsin.errors import NotFound, TargetError
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.session import CONFIGURATION_KEY
-from tocsin.ledger import Ledger
-from tocsin.procedures import sqs_redrive
-from tocsin.targets import load_target
+from tocsin.procedures.sqs import sqs_redrive
+from tocsin.project.targets import load_target
+from tocsin.record.ledger import Ledger
 
 pytestmark = pytest.mark.drill
 

@@ -9,11 +9,10 @@ import pytest
 from ministack.core.iam_evaluator import EvalContext, evaluate, evaluate_resource_policy, parse_policy_document
 from pydantic import ValidationError
 
+from tocsin.aws.target import Aws, Target
 from tocsin.errors import TargetError
-from tocsin.faults.base import Aws
 from tocsin.faults.deny import Document, deny_statement, state_of, with_ours, without_ours
 from tocsin.faults.registry import fault_class
-from tocsin.target import Target
 
 TARGET = Target(name="t", region="eu-west-1", account="123456789012")
 ROLE = "arn:aws:iam::123456789012:role/orders"

@@ -7,20 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.context import RunContext
-from tocsin.drill import longest_fault
-from tocsin.faults.catalogue import fault_lines
-from tocsin.history import History
-from tocsin.ledger import EntryState, Ledger
-from tocsin.live import LiveView
+from tocsin.actors.context import RunContext
+from tocsin.aws.target import Target
+from tocsin.commands.faults import fault_lines
+from tocsin.commands.recover import ledger_lines
+from tocsin.drill.acts import longest_fault
+from tocsin.drill.view import LiveView
 from tocsin.model.base import Model
 from tocsin.model.events import FaultChanged, FaultStage
-from tocsin.model.experiment import Activity, Expect, Experiment, Extension, MustAlarm, QuietAlarm, RecoveryTarget
+from tocsin.model.experiment import (
+    Expect,
+    Experiment,
+    Extension,
+    MustAlarm,
+    PlannedActivity,
+    QuietAlarm,
+    RecoveryTarget,
+)
 from tocsin.model.rules import GuardRules
 from tocsin.model.system import Endpoint, System
-from tocsin.project import ledger_path
-from tocsin.recovery import ledger_lines
-from tocsin.target import Target
+from tocsin.project.places import ledger_path
+from tocsin.record.history import History
+from tocsin.record.ledger import EntryState, Ledger
 
 
 def line(root: Path, fault: str, ends_in_s: float | None, state: EntryState = EntryState.INJECTED) -> str:
@@ -76,7 +84,7 @@ def drill_context(
     root: Path, expect: Expect, fault_for: float | None = None, allowed: float | None = None
 ) -> RunContext:
     extension = Extension(system="shop", load=None, expect=expect, fault_for=fault_for)
-    method = (Activity(name="break", type="action", provider_type="python"),)
+    method = (PlannedActivity(name="break", type="action", provider_type="python"),)
     return RunContext(
         drill="x-1",
         root=root,
@@ -115,12 +123,11 @@ def test_no_fault_ends_by_itself_while_the_drill_still_waits_for_a_bell(
     longest = LiveView(ctx).longest_fault()
     assert done(longest)
     assert not done(longest - 6.0)  # the patience for a notification, and the slack
-    pause = {"method": [{"pauses": {"before": 5, "after": 2.5}}]}
-    margin = longest_fault(ctx, {"method": [{}]}) - longest
+    margin = longest_fault(ctx, 0.0) - longest
     assert margin > 60
-    assert longest_fault(ctx, pause) == longest + margin + 7.5
+    assert longest_fault(ctx, 7.5) == longest + margin + 7.5
 
 
 def test_a_fault_ends_by_itself_no_later_than_its_target_allows(tmp_path: Path) -> None:
     expect = Expect(gap="silence", recovery=RecoveryTarget(within=60.0))
-    assert longest_fault(drill_context(tmp_path, expect, fault_for=7200.0, allowed=3600.0), {}) == 60.0
+    assert longest_fault(drill_context(tmp_path, expect, fault_for=7200.0, allowed=3600.0), 0.0) == 60.0

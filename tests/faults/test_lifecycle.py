@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from tocsin.errors import LedgerError, ResidueLeft, TargetError
-from tocsin.faults.base import Aws, Fault, State
+from tocsin.aws.target import Aws, Target
+from tocsin.errors import CredentialsExpired, LedgerError, Refused, ResidueLeft, TargetError, Unavailable
+from tocsin.faults.base import Fault, State
 from tocsin.faults.lifecycle import FaultLifecycle, recover
-from tocsin.ledger import EntryState, Ledger
 from tocsin.model.events import Event, FaultChanged, FaultStage
-from tocsin.target import Target
+from tocsin.record.ledger import EntryState, Ledger
 
 
 class Settings(State):
@@ -37,6 +39,7 @@ class FileFault(Fault[Settings]):
     ignored: bool = False  # the API accepts the change and changes nothing
     undo_lies: bool = False  # the API accepts the undo and restores nothing
     undo_fails: bool = False  # the API refuses the undo
+    unread: ClassVar[list[TargetError]] = []  # what the next reads after the injection are answered with
 
     @property
     def resource(self) -> str:
@@ -46,6 +49,8 @@ class FileFault(Fault[Settings]):
         return (self.path,)
 
     def observe(self, aws: Aws, prior: Settings | None) -> Settings:
+        if prior is not None and self.unread:
+            raise self.unread.pop()
         return Settings.model_validate_json(Path(self.path).read_text())
 
     def broken(self, prior: Settings) -> Settings:
@@ -130,6 +135,31 @@ def test_an_api_that_changes_nothing_has_no_effect(bench: Bench) -> None:
     assert bench.lifecycle.inject(bench.fault(ignored=True)) is FaultStage.NO_EFFECT
     assert bench.stages()[-1] is FaultStage.NO_EFFECT
     assert bench.lifecycle.undo_all() == []
+
+
+def test_one_read_that_is_not_answered_is_asked_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FileFault, "unread", [Unavailable("AWS answered Throttling"), TargetError("AWS answered 400")])
+    assert bench.lifecycle.inject(bench.fault()) is FaultStage.EFFECTIVE
+
+
+def test_what_is_never_read_has_neither_an_effect_nor_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FileFault, "unread", [Unavailable("AWS answered Throttling")] * 1000)
+    assert bench.lifecycle.inject(bench.fault()) is FaultStage.NOT_SEEN
+    (told,) = [one.detail for one in bench.events if isinstance(one, FaultChanged) and one.stage is FaultStage.NOT_SEEN]
+    assert told == "settings: it could not be read: AWS answered Throttling"
+    FileFault.unread.clear()
+    assert bench.lifecycle.undo_all() == []
+
+
+@pytest.mark.parametrize(("error", "renewals"), [(Unavailable, 0), (CredentialsExpired, 2)])
+def test_credentials_are_read_again_only_when_they_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: type[Unavailable], renewals: int
+) -> None:
+    bench.lifecycle.inject(bench.fault())
+    monkeypatch.setattr(FileFault, "unread", [error("AWS answered something")] * 2)
+    assert bench.lifecycle.undo_all() == []
+    assert bench.stages().count(FaultStage.UNDO_RETRIED) == 2
+    assert bench.target.login.renewals == renewals
 
 
 def test_an_undo_that_restores_nothing_is_residue(bench: Bench) -> None:
@@ -231,3 +261,79 @@ def test_recover_undoes_what_a_dead_process_only_intended(bench: Bench) -> None:
     assert len(recover(bench.target, bench.ledger, registry=REGISTRY)) == 1
     assert recover(bench.target, bench.ledger, registry=REGISTRY) == []
     assert bench.settings() == {"limit": 100, "mode": "fast"}
+
+
+# --- an end while something is being injected ---------------------------------------------------------------
+
+
+class SlowFault(FileFault):
+    """Its API takes its time before it does what it was asked for."""
+
+    kind: ClassVar[str] = "slow"
+    asked: ClassVar[threading.Event]
+    answer: ClassVar[threading.Event]
+
+    def inject(self, aws: Aws, prior: Settings) -> None:
+        self.asked.set()
+        self.answer.wait(60)
+        super().inject(aws, prior)
+
+
+@pytest.fixture
+def slow(bench: Bench) -> SlowFault:
+    SlowFault.asked, SlowFault.answer = threading.Event(), threading.Event()
+    bench.lifecycle.registry = {"slow": SlowFault}
+    return SlowFault(path=str(bench.file))
+
+
+def injecting(bench: Bench, fault: SlowFault) -> threading.Thread:
+    def inject() -> None:
+        with contextlib.suppress(Refused):
+            bench.lifecycle.inject(fault)
+
+    thread = threading.Thread(target=inject)
+    thread.start()
+    assert fault.asked.wait(60)
+    return thread
+
+
+def test_what_is_broken_while_it_is_undone_is_undone_again(bench: Bench, slow: SlowFault) -> None:
+    thread = injecting(bench, slow)
+    bench.lifecycle.end()
+    undoing = threading.Thread(target=bench.lifecycle.undo_all)
+    undoing.start()
+    while FaultStage.UNDO_REQUESTED not in bench.stages():
+        time.sleep(0.01)
+    slow.answer.set()
+    for one in (thread, undoing):
+        one.join(60)
+    assert bench.settings() == {"limit": 100, "mode": "fast"}
+    assert bench.ledger.entries(only_open=True) == []
+    assert bench.stages() == [
+        FaultStage.REQUESTED,
+        FaultStage.UNDO_REQUESTED,
+        FaultStage.UNDONE,
+        FaultStage.VERIFIED,
+    ]
+
+
+def test_an_injection_that_is_not_answered_leaves_its_entry_open(
+    bench: Bench, slow: SlowFault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin.faults.lifecycle._ANSWERED_WITHIN", 0.01)
+    thread = injecting(bench, slow)
+    bench.lifecycle.end()
+    (left,) = bench.lifecycle.undo_all()
+    assert "is not answered yet" in bench.lifecycle.reasons[left.id]
+    slow.answer.set()
+    thread.join(60)
+    assert [entry.state for entry in bench.ledger.entries(only_open=True)] == [EntryState.INTENDED]
+    assert bench.lifecycle.undo_all() == []
+    assert bench.settings()["limit"] == 100
+
+
+def test_nothing_is_injected_after_the_end(bench: Bench) -> None:
+    bench.lifecycle.end()
+    with pytest.raises(Refused, match="has ended"):
+        bench.lifecycle.inject(bench.fault())
+    assert (bench.settings()["limit"], bench.ledger.entries(only_open=False)) == (100, [])

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from tocsin.aws.target import Target
 from tocsin.model.rules import GuardRules
-from tocsin.target import Target
 
 ACCOUNT = "123456789012"
 Answer = Callable[[dict[str, Any]], Any]
@@ -31,6 +31,8 @@ class Aws:
     account: str = ACCOUNT
     asked: list[str] = field(default_factory=list)
     parameters: dict[str, list[str]] = field(default_factory=dict)
+    secure: set[str] = field(default_factory=set)
+    """Names of those parameters that are SecureStrings."""
     answers: dict[str, Answer] = field(default_factory=dict)
     one_at_a_time: threading.RLock = field(default_factory=threading.RLock)
 
@@ -55,6 +57,8 @@ class Aws:
     def put(self, request: dict[str, Any]) -> Any:
         if request["Name"] in self.parameters and not request.get("Overwrite"):
             raise Failure(400, "ParameterAlreadyExists")
+        if request["Name"] in self.secure and request["Type"] != "SecureString":
+            raise Failure(400, "HierarchyTypeMismatchException")
         versions = self.parameters.setdefault(request["Name"], [])
         versions.append(request["Value"])
         return {"Version": len(versions)}
@@ -65,7 +69,9 @@ class Aws:
         if versions is None:
             raise Failure(400, "ParameterNotFound")
         number = int(version or len(versions))
-        return {"Parameter": {"Name": name, "Value": versions[number - 1], "Version": number}}
+        kind = "SecureString" if name in self.secure else "String"
+        value = versions[number - 1] if kind == "String" or request.get("WithDecryption") else "AQICAHgcipher"
+        return {"Parameter": {"Name": name, "Type": kind, "Value": value, "Version": number}}
 
     def delete(self, request: dict[str, Any]) -> Any:
         if self.parameters.pop(request["Name"], None) is None:

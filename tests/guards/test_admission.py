@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from tests.guards.conftest import ACCOUNT, Aws, Failure
 
+from tocsin.commands.run import run_experiments
+from tocsin.drill.options import RunOptions
 from tocsin.errors import Refused
 from tocsin.guards.admission import Admission
 from tocsin.guards.base import ask_all
 from tocsin.guards.kill_switch import PARAMETER, KillSwitch, set_file, stop_file
-from tocsin.history import read_history
 from tocsin.model.events import DrillStarted, FaultChanged, GuardChecked
 from tocsin.model.verdict import Verdict
-from tocsin.run import RunOptions, run_experiments
+from tocsin.project.histories import read_history
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = ROOT / "experiments" / "leave-attendance" / "clock-in-throttled.yaml"

@@ -10,19 +10,20 @@ from typing import Any
 import pytest
 from tests.guards.conftest import Aws
 
+from tocsin.actors.context import RunContext
 from tocsin.actors.injector import Injector
-from tocsin.context import RunContext
+from tocsin.aws.target import Aws as FaultAws
+from tocsin.drill.plan import Planner
 from tocsin.errors import NotFound, Refused
-from tocsin.faults.base import Aws as FaultAws
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.registry import FAULTS
 from tocsin.faults.session import faults_of
 from tocsin.guards.changes import ChangeGuards, resource_type
 from tocsin.guards.kill_switch import KillSwitch, set_file
-from tocsin.history import History
-from tocsin.ledger import Ledger
 from tocsin.model.events import GuardChecked
-from tocsin.validation import Planner
+from tocsin.model.toolkit import ExperimentFile
+from tocsin.record.history import History
+from tocsin.record.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 
@@ -225,7 +226,10 @@ def run_foreign(aws: Aws, root: Path, **rules: Any) -> bool:
 
 def run_part(aws: Aws, root: Path, part: str, provider: dict[str, Any], **rules: Any) -> None:
     """An experiment whose `part`, method or rollbacks, has one action."""
-    raw = {part: [{"type": "action", "name": "act", "provider": provider}]}
+    written = {"title": "One", "description": "action", "method": []}
+    toolkit = ExperimentFile.model_validate(
+        {**written, part: [{"type": "action", "name": "act", "provider": provider}]}
+    )
     plan = Planner(ROOT).plan(ROOT / "experiments" / "leave-attendance" / "clock-in-throttled.yaml")
     target = aws.target(**rules)
     history = History(root / "history.jsonl")
@@ -249,7 +253,7 @@ def run_part(aws: Aws, root: Path, part: str, provider: dict[str, Any], **rules:
         permit=lambda change, aws: guards.permit(change.resource, lambda: change.arns(aws)),
     )
     try:
-        injector = Injector(ctx, raw, faults, guards.permit_foreign)
+        injector = Injector(ctx, toolkit, faults, guards.permit_foreign)
         injector.run_method() if part == "method" else injector.run_rollbacks()
     finally:
         ledger.close()

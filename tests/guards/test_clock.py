@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tocsin.errors import Refused
-from tocsin.guards.clock import SteadyClock
+from tocsin.guards.clock import LONGEST_STANDSTILL_S, Standstill, SteadyClock
 
 
 class Clocks:
@@ -51,3 +51,19 @@ def test_a_machine_that_was_busy_between_two_readings_is_no_jump(clocks: Clocks)
     clock = SteadyClock(clocks.wall, clocks.passed)
     clocks.interruptions = 2
     clock.check()
+
+
+def test_a_process_that_stood_still_is_refused_once(clocks: Clocks) -> None:
+    looks = Standstill(clocks.passed)
+    clocks.passed_s += 20.0
+    with pytest.raises(Refused, match="stood still for 20s") as no:
+        looks.check()
+    assert no.value.guard == "clock"
+    looks.check()
+
+
+def test_a_process_that_was_busy_for_some_seconds_did_not_stand_still(clocks: Clocks) -> None:
+    looks = Standstill(clocks.passed)
+    for _ in range(10):
+        clocks.passed_s += LONGEST_STANDSTILL_S - 1
+        looks.check()

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from tests.guards.conftest import Aws, Failure
 
+from tocsin.commands.recover import recover_target
 from tocsin.errors import Refused, ResidueLeft, TargetError
-from tocsin.guards.lock import PARAMETER, AccountLock, check_free, region_left_locked
-from tocsin.ledger import Ledger
-from tocsin.recovery import recover_target
+from tocsin.guards.lock import PARAMETER, AccountLock, check_free, regions_left_locked
+from tocsin.model.base import Model
+from tocsin.record.ledger import Debt, EntryState, Ledger
 
 
 @pytest.fixture
@@ -30,6 +31,10 @@ def ledger_at() -> Iterator[Callable[[Path], Ledger]]:
             return ledger
 
         yield open_one
+
+
+class Nothing(Model):
+    """Of no interest here."""
 
 
 LedgerAt = Callable[[Path], Ledger]
@@ -48,15 +53,33 @@ def expired(owner: str) -> str:
     return json.dumps({"owner": owner, "runner": owner, "host": "elsewhere", "expires_at": "2020-01-01T00:00:00Z"})
 
 
+@pytest.mark.parametrize("left", ["a row that is gone", "a lock that it does not know"])
+def test_a_lock_that_the_ledger_does_not_account_for_is_not_taken_over(
+    aws: Aws, tmp_path: Path, ledger_at: LedgerAt, left: str
+) -> None:
+    ledger = ledger_at(tmp_path)
+    lock(aws, ledger, "dead-1").take()
+    ledger.intend("dead-1", "f", "r", Nothing(), Nothing())
+    statement = "DELETE FROM entries" if "row" in left else "DELETE FROM notes WHERE name LIKE 'account_lock%'"
+    ledger._db.execute(statement)
+    before, noted = list(aws.parameters[PARAMETER]), regions_left_locked(ledger)
+    for _ in range(2):
+        with pytest.raises(Refused, match=r"found that of dead-1 on .*Call `tocsin recover`"):
+            lock(aws, ledger, "next-2").take()
+    with pytest.raises(Refused, match="found that of dead-1 on"):
+        check_free(aws.target(), ledger)
+    assert (aws.parameters[PARAMETER], regions_left_locked(ledger)) == (before, noted)
+
+
 def test_taken_told_and_given_back(aws: Aws, tmp_path: Path, ledger_at: LedgerAt) -> None:
     ledger = ledger_at(tmp_path)
     held = lock(aws, ledger, "bad-release-1")
     assert "is ours until" in held.take()
     assert value(aws)["owner"] == "bad-release-1"
     assert value(aws)["runner"] == ledger.runner
-    assert region_left_locked(ledger) == "eu-west-1"
+    assert regions_left_locked(ledger) == ("eu-west-1",)
     assert held.release() == f"{PARAMETER} released"
-    assert (aws.parameters, region_left_locked(ledger)) == ({}, None)
+    assert (aws.parameters, regions_left_locked(ledger)) == ({}, ())
 
 
 def test_another_ledger_is_refused_until_it_is_given_back(aws: Aws, tmp_path: Path, ledger_at: LedgerAt) -> None:
@@ -67,7 +90,7 @@ def test_another_ledger_is_refused_until_it_is_given_back(aws: Aws, tmp_path: Pa
         lock(aws, theirs, "drill-2").take()
     assert (no.value.guard, no.value.exit_code) == ("lock", 4)
     assert value(aws)["owner"] == "drill-1"
-    assert region_left_locked(theirs) is None
+    assert regions_left_locked(theirs) == ()
     held.release()
     lock(aws, theirs, "drill-2").take()
     assert value(aws)["owner"] == "drill-2"
@@ -90,6 +113,56 @@ def test_whoever_only_looks_is_told_who_holds_it_and_takes_nothing(
     assert "would be taken over" in check_free(aws.target(), theirs)
     aws.parameters[PARAMETER] = [expired("dead")]
     assert "would be taken over" in check_free(aws.target(), mine)
+
+
+def left(ledger: Ledger, what: str, region: str = "eu-west-1") -> None:
+    """Something that a dead run left there."""
+    if what == "a fault":
+        ledger.intend("dead-1", "f", "r", Nothing(), Nothing(), region=region)
+    else:
+        debt = Debt(drill="dead-1", experiment="e", rollbacks=("a",), digest="d", region=region, created_at=1.0)
+        ledger.owe(debt)
+
+
+def settle(ledger: Ledger) -> None:
+    for entry in ledger.entries(only_open=True):
+        ledger.advance(entry.id, EntryState.VERIFIED)
+    ledger.forgive()
+
+
+@pytest.mark.parametrize("what", ["a fault", "rollbacks"])
+def test_whoever_took_it_over_gives_it_back_when_all_is_settled(
+    aws: Aws, tmp_path: Path, ledger_at: LedgerAt, what: str
+) -> None:
+    ledger = ledger_at(tmp_path)
+    lock(aws, ledger, "dead-1").take()
+    left(ledger, what)
+    for _ in range(2):
+        refused = lock(aws, ledger, "next-2")
+        refused.take()
+        assert "as what a dead run left there is not settled" in refused.release()
+        assert refused.stays
+        assert value(aws)["owner"] == "next-2"
+        assert regions_left_locked(ledger) == ("eu-west-1",)
+        with pytest.raises(Refused, match="in use by next-2"):
+            lock(aws, ledger_at(tmp_path / "other"), "other").take()
+    settle(ledger)
+    last = lock(aws, ledger, "last-3")
+    last.take()
+    assert last.release() == f"{PARAMETER} released"
+    assert (aws.parameters, regions_left_locked(ledger), last.stays) == ({}, (), False)
+
+
+@pytest.mark.parametrize("what", ["a fault", "rollbacks"])
+def test_what_is_left_in_another_region_keeps_no_lock_here(
+    aws: Aws, tmp_path: Path, ledger_at: LedgerAt, what: str
+) -> None:
+    ledger = ledger_at(tmp_path)
+    lock(aws, ledger, "dead-1").take()
+    left(ledger, what, "us-east-1")
+    held = lock(aws, ledger, "next-2")
+    held.take()
+    assert held.release() == f"{PARAMETER} released"
 
 
 def test_what_a_dead_process_of_this_ledger_left_is_taken_over_at_once(

@@ -11,10 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.planted import evidence
 from tests.planted.bench import SCALE
 from tests.planted.table import read_results, summary, table, write
 
-from tocsin.project import commit_of
+from tocsin.project.places import commit_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +33,7 @@ def main() -> int:
     text = f"{table(results)}\n\n{summary(results)}\n\nMade by `make planted`: {made}."
     print(f"\n{text}")
     write(text)
+    evidence.main()
     return ended.returncode
 
 

@@ -16,10 +16,11 @@ import psutil
 from tests.planted.bench import Bench
 
 import tocsin.checkers.quiet_alarm
-import tocsin.live
-from tocsin.actors.alarms import AlarmWatcher
-from tocsin.faults.awslambda import ConcurrencyState, LambdaBadRelease, LambdaReservedConcurrency, ReleaseState
-from tocsin.faults.base import AnyFault, Aws
+from tocsin.actors.alarm_watcher import AlarmWatcher
+from tocsin.aws.target import Aws
+from tocsin.faults.awslambda import ConcurrencyState, LambdaReservedConcurrency
+from tocsin.faults.base import AnyFault
+from tocsin.faults.lambda_release import LambdaBadRelease, ReleaseState
 from tocsin.faults.registry import FAULTS
 from tocsin.faults.session import faults_of
 from tocsin.model.events import Act, ActStarted, AlarmChanged, Event, FaultChanged, FaultStage
@@ -110,18 +111,77 @@ def no_action(bench: Bench) -> None:
 
 @planted("subscription filtered out", "poison", "must:dead-letters", Reason.NOT_NOTIFIED, "filter policy")
 def filtered_subscription(bench: Bench) -> None:
-    sns = bench.client("sns")
-    (subscription,) = sns.list_subscriptions()["Subscriptions"]
+    filter_subscription(bench, "bell-alarms", {"severity": ["page"]})
 
-    def set_filter(policy: dict[str, Any]) -> None:
-        sns.set_subscription_attributes(
-            SubscriptionArn=subscription["SubscriptionArn"],
-            AttributeName="FilterPolicy",
-            AttributeValue=json.dumps(policy),
-        )
 
-    set_filter({"severity": ["page"]})
-    bench.after(set_filter, {})
+@planted(
+    "topic whose key alarms may not use", "poison", "must:dead-letters", Reason.NOT_NOTIFIED, "AWSKMS.*AccessDenied"
+)
+def key_of_aws(bench: Bench) -> None:
+    set_topic(bench, "KmsMasterKeyId", "alias/aws/sns", before="")
+
+
+@planted(
+    "topic that alarms may not publish to",
+    "poison",
+    "must:dead-letters",
+    Reason.NOT_NOTIFIED,
+    "its history says: Failed to execute action .*bell-alarms.*not authorized to perform: SNS:Publish",
+)
+def topic_of_people(bench: Bench) -> None:
+    topic = topic_arn(bench)
+    before = bench.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"]
+    people = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::000000000000:root"}, "Action": "sns:*"}
+    policy = {"Version": "2012-10-17", "Statement": [{**people, "Resource": topic}]}
+    set_topic(bench, "Policy", json.dumps(policy), before)
+
+
+ABROAD = "eu-north-1"
+
+
+@planted(
+    "alarm of another region that has its name",
+    "poison",
+    "must:dead-letters",
+    Reason.NOT_NOTIFIED,
+    "a message that names it does not count: it is of arn:aws:cloudwatch:eu-north-1:",
+)
+def namesake(bench: Bench) -> None:
+    bench.alarm("dead-letters", AlarmActions=[])
+    arn = bench.client("cloudwatch").describe_alarms(AlarmNames=["bell-dead-letters"])["MetricAlarms"][0]["AlarmArn"]
+    abroad = {"AlarmName": "bell-dead-letters", "NewStateValue": "ALARM", "AlarmArn": arn.replace("us-east-1", ABROAD)}
+    told, topic = json.dumps(abroad), topic_arn(bench)
+    bench.when(rings("dead-letters"), lambda: bench.client("sns").publish(TopicArn=topic, Message=told))
+
+
+@planted(
+    "notification that waits in the queue",
+    "poison",
+    "must:dead-letters",
+    Reason.NOTIFIED_LATE,
+    "notification arrived after .*, later than 8m: it was sent after",
+)
+def waits_in_the_queue(bench: Bench) -> None:
+    set_delay(bench, "540")
+    bench.after(set_delay, bench, "0")
+
+
+@planted(
+    "alarm that tells nobody that its source is gone",
+    "lost source",
+    "must:silence",
+    Reason.NOT_NOTIFIED,
+    "no InsufficientDataActions",
+)
+def silent_about_silence(bench: Bench) -> None:
+    bench.alarm("silence", InsufficientDataActions=[])
+
+
+@planted(
+    "alarm that tells nobody that it is over", "lost source", "all-clear:silence", Reason.NOT_NOTIFIED, "no OKActions"
+)
+def no_all_clear(bench: Bench) -> None:
+    bench.alarm("silence", OKActions=[])
 
 
 # --- alarms that ring, and prove nothing --------------------------------------------------------------------
@@ -142,6 +202,37 @@ def rings_already(bench: Bench) -> None:
 )
 def rang_before_the_fault(bench: Bench) -> None:
     bench.when(begins(Act.BASELINE), lambda: bench.send("bell-orders-dlq"))
+
+
+@planted(
+    "alarm that somebody sets to ALARM", "poison", "must:dead-letters", Reason.SET_BY_HAND, "set it to ALARM.*rehearsal"
+)
+def set_by_hand(bench: Bench) -> None:
+    rehearsed = {"AlarmName": "bell-dead-letters", "StateValue": "ALARM", "StateReason": "rehearsal"}
+    bench.when(reaches(FaultStage.ACCEPTED), lambda: bench.client("cloudwatch").set_alarm_state(**rehearsed))
+
+
+@planted(
+    "alarm that somebody edits during the drill",
+    "poison",
+    "must:dead-letters",
+    Reason.DEFINITION_CHANGED,
+    "Threshold was 1.0, is 0.0",
+)
+def edited(bench: Bench) -> None:
+    definition = {**bench.definition("dead-letters"), "Threshold": 0}
+    bench.when(reaches(FaultStage.ACCEPTED), lambda: bench.client("cloudwatch").put_metric_alarm(**definition))
+
+
+@planted(
+    "alarm that is easier than the documented one",
+    "outage",
+    "must:api-5xx",
+    Reason.NOT_AS_DOCUMENTED,
+    "by Threshold this one is easier",
+)
+def easier(bench: Bench) -> None:
+    bench.alarm("api-5xx", Threshold=1)
 
 
 @planted("alarm that rings for another cause", "outage", "clears:dead-letters", Reason.DID_NOT_CLEAR, "something else")
@@ -238,6 +329,14 @@ def release_again(configuration: dict[str, Any]) -> str:
 
 
 @planted(
+    "rollback by a program that fails", "poison", "rollbacks", Reason.ACTIVITY_FAILED, "open-the-till.*exited with 1"
+)
+def rollback_by_a_program_that_fails(bench: Bench) -> None:
+    failing = {"type": "action", "name": "open-the-till", "provider": {"type": "process", "path": "false"}}
+    bench.document["rollbacks"].insert(0, failing)
+
+
+@planted(
     "rollback that deploys the bad version", "bad release", "rollbacks", Reason.NOT_ROLLED_BACK, "lambda_bad_release"
 )
 def rollback_of_the_bad_version(bench: Bench) -> None:
@@ -257,6 +356,21 @@ def cannot_fail(bench: Bench) -> None:
 @planted("canary that looks elsewhere", "outage", "canary:order", Reason.CANARY_BLIND, "never failed")
 def looks_elsewhere(bench: Bench) -> None:
     bench.edit("synthetics/bell.py", 'api.get("/healthz", expect=200)', 'api.get("/stock")\n    return')
+
+
+@planted(
+    "canary whose failure is known too late",
+    "outage",
+    "canary:order",
+    Reason.RANG_LATE,
+    "in a run that began after .*later than 8m",
+)
+def known_too_late(bench: Bench) -> None:
+    # Of the two attempts of one run each ends nine minutes after what was wrong: the desk is closed for longer.
+    hang = "try:\n            api.get('/healthz', expect=200)\n        except Exception:\n"
+    hang += "            __import__('time').sleep(2.25)\n            raise"
+    bench.edit("synthetics/bell.py", 'api.get("/healthz", expect=200)', hang)
+    bench.document["extensions"][0]["fault_for"] = "48m"
 
 
 RUNS = "import itertools\nRUNS = itertools.count()\n"
@@ -280,12 +394,16 @@ def stopped_running(bench: Bench) -> None:
 # --- load ---------------------------------------------------------------------------------------------------
 
 
-@planted("load that sends nothing", "outage under load", "load", Reason.NO_TRAFFIC, "no request was sent")
+@planted(
+    "load that sends nothing",
+    "outage under load",
+    "guard:actors",
+    Reason.ACTOR_DIED,
+    "load: the load file is at fault: .* the operation sent no request",
+)
 def sends_nothing(bench: Bench) -> None:
-    bench.edit("loadtests/bell.py", 'call.post("/orders", json={"item": "bell"})', "pass")
-    bench.edit("loadtests/bell.py", 'call.get("/healthz")', "pass")
-    # Load that has not begun is waited for: less long here, so that the shelf is done sooner.
-    bench.patch.setattr(tocsin.live, "_LOAD_STARTS_WITHIN_S", 4.0)
+    bench.edit("loadtests/bell.py", 'call.post("/orders", json={"item": "bell"})', "repr(call)")
+    bench.edit("loadtests/bell.py", 'call.get("/healthz")', "repr(call)")
 
 
 @planted("load that stalls", "outage under load", "load", Reason.LOAD_INVALID, "seconds have no record|late")
@@ -321,11 +439,12 @@ def broken_under_the_fault(bench: Bench) -> None:
     "POST /orders",
 )
 def broken_after_the_recovery(bench: Bench) -> None:
-    bench.when(
-        reaches(FaultStage.VERIFIED),
-        lambda: bench.code('{"message": "expected an item"}', '{"error": "expected an item"}'),
-    )
+    bench.when(reaches(FaultStage.VERIFIED), bench.code_at_hand(ANSWER, OTHER_400))
 
+
+ANSWER = "def answer(status, body):\n"
+OTHER_400 = f'{ANSWER}    body = {{"error": "no"}} if status == 400 else body\n'
+"""No refusal of an order has the documented form: canaries are never refused."""
 
 BATCH = 'for record in event["Records"]:'
 
@@ -345,20 +464,15 @@ def message_twice(bench: Bench) -> None:
 
 @planted("an actor that dies: the alarm watcher", "poison", "actor:alarms", Reason.ACTOR_DIED, "cannot read this")
 def watcher_dies(bench: Bench) -> None:
-    def stumble(self: AlarmWatcher, alarm_name: str) -> None:
+    def stumble(self: AlarmWatcher, *arguments: object) -> None:
         raise ValueError("cannot read this")
 
-    bench.patch.setattr(AlarmWatcher, "_read_history", stumble)
+    bench.patch.setattr(AlarmWatcher, "_tell", stumble)
 
 
 @planted("an actor that dies: the load generator", "outage under load", "actor:load", Reason.ACTOR_DIED, "exit code -9")
 def load_dies(bench: Bench) -> None:
-    def kill() -> None:
-        for child in psutil.Process().children():
-            if "locust" in child.cmdline():
-                child.kill()
-
-    bench.when(begins(Act.FAULT), kill)
+    bench.when(reaches(FaultStage.ACCEPTED), kill_load)
 
 
 @planted("a checker that raises", "outage", "checker:quiet_alarms", Reason.CHECKER_CRASHED, "ZeroDivisionError")
@@ -389,12 +503,63 @@ def reaches(stage: FaultStage) -> Callable[[Event], bool]:
     return lambda event: isinstance(event, FaultChanged) and event.stage is stage
 
 
+def kill_load() -> None:
+    """End the generator, as a machine does that has no memory left."""
+    for child in psutil.Process().children():
+        if "locust" in child.cmdline():
+            child.kill()
+
+
+def rings(alarm: str) -> Callable[[Event], bool]:
+    """Whether an event is the transition of an alarm to ALARM."""
+    return lambda event: isinstance(event, AlarmChanged) and event.alarm == alarm and event.after == "ALARM"
+
+
+def topic_arn(bench: Bench, name: str = "bell-alarms") -> str:
+    """A topic of the account: that of the alarms."""
+    arns = [topic["TopicArn"] for topic in bench.client("sns").list_topics()["Topics"]]
+    (arn,) = (str(arn) for arn in arns if arn.endswith(f":{name}"))
+    return arn
+
+
+def filter_subscription(bench: Bench, topic: str, policy: dict[str, Any]) -> None:
+    """Subscribe the one queue of a topic anew, with a filter, for one drill.
+
+    A subscription that begins with a filter: a change of one takes effect after a quarter of an hour.
+    """
+    sns = bench.client("sns")
+
+    def subscribe(policy: dict[str, Any]) -> None:
+        (present,) = sns.list_subscriptions_by_topic(TopicArn=topic_arn(bench, topic))["Subscriptions"]
+        kept = sns.get_subscription_attributes(SubscriptionArn=present["SubscriptionArn"])["Attributes"]
+        sns.unsubscribe(SubscriptionArn=present["SubscriptionArn"])
+        sns.subscribe(
+            **{name: present[name] for name in ("TopicArn", "Protocol", "Endpoint")},
+            Attributes={"RawMessageDelivery": kept["RawMessageDelivery"], "FilterPolicy": json.dumps(policy)},
+        )
+
+    subscribe(policy)
+    bench.after(subscribe, {})
+
+
+def set_topic(bench: Bench, name: str, value: str, before: str) -> None:
+    """Change an attribute of the topic for one drill."""
+    change, topic = bench.client("sns").set_topic_attributes, topic_arn(bench)
+    change(TopicArn=topic, AttributeName=name, AttributeValue=value)
+    bench.after(lambda: change(TopicArn=topic, AttributeName=name, AttributeValue=before))
+
+
+def set_delay(bench: Bench, seconds: str) -> None:
+    """How long a message of the notification queue waits until it can be read."""
+    bench.client("sqs").set_queue_attributes(QueueUrl=bench.queue("bell-oncall"), Attributes={"DelaySeconds": seconds})
+
+
 def replace_fault(bench: Bench, fault: type[AnyFault]) -> None:
     """Register `fault` under the name of the one that it is made from."""
     import tocsin.faults
 
     bench.patch.setitem(FAULTS, fault.kind, fault)
-    bench.patch.setattr(tocsin.faults, fault.kind, tocsin.faults._action(fault))
+    bench.patch.setattr(tocsin.faults, fault.kind, tocsin.faults.action_of(fault))
 
 
 def turn_clock(bench: Bench, by_s: float) -> None:

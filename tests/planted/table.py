@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from tests.planted.setups import SETUPS
-from tests.planted.shelf import SHELF, Planted
+from tests.planted.shelves import SHELF, Planted
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "PLANTED_BUGS.md"
 BEGIN, END = "<!-- make planted: begin -->", "<!-- make planted: end -->"

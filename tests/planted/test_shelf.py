@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from tests.planted.bench import Bench
 from tests.planted.setups import SETUPS
-from tests.planted.shelf import SHELF, Planted
+from tests.planted.shelves import SHELF, Planted
 
-from tocsin.model.verdict import Judgement, Outcome
+from tocsin.model.events import FaultChanged
+from tocsin.model.verdict import Judgement, Outcome, Reason
 
 pytestmark = pytest.mark.planted
+
+BREAKS_NOTHING = ("guard:actors", "guard:machine", "guard:traffic")
+"""What is found before the fault, and must keep it from being injected."""
 
 
 def not_passed(judgements: tuple[Judgement, ...]) -> dict[str, tuple[str, str, str]]:
@@ -23,9 +28,13 @@ def not_passed(judgements: tuple[Judgement, ...]) -> dict[str, tuple[str, str, s
 def test_with_the_bug_it_does_not_pass_and_names_the_cause(
     bench: Bench, bug: Planted, record_property: Callable[[str, object], None]
 ) -> None:
-    with bench.set_up(bug.setup):
-        bug.plant(bench)
-        drilled = bench.run()
+    @contextmanager
+    def laid_out() -> Iterator[None]:
+        with bench.set_up(bug.setup):
+            bug.plant(bench)
+            yield
+
+    drilled = bench.run_until_the_machine_kept_up(laid_out, 1 if bug.reason is Reason.MACHINE_BUSY else 3)
     record_property("bug", bug.name)
     record_property("outcome", drilled.verdict.outcome.value)
     record_property("reason", f"{bug.judgement}: {bug.reason.value}")
@@ -35,13 +44,15 @@ def test_with_the_bug_it_does_not_pass_and_names_the_cause(
     _, reason, message = found[bug.judgement]
     assert reason == bug.reason.value, found
     assert re.search(bug.names, message), message
+    if bug.judgement in BREAKS_NOTHING:
+        assert not any(isinstance(event, FaultChanged) for event in drilled.events)
 
 
 @pytest.mark.parametrize("setup", SETUPS)
 def test_without_a_bug_it_passes(bench: Bench, setup: str, record_property: Callable[[str, object], None]) -> None:
-    with bench.set_up(setup):
-        drilled = bench.run()
+    drilled = bench.run_until_the_machine_kept_up(lambda: bench.set_up(setup))
     record_property("setup", setup)
     record_property("outcome", drilled.verdict.outcome.value)
     assert not_passed(drilled.verdict.judgements) == {}
+    assert [finding.message for finding in drilled.verdict.findings if finding.kind == "changed"] == []
     assert drilled.verdict.outcome is Outcome.PASS

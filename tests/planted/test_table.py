@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.planted.setups import SETUPS
-from tests.planted.shelf import SHELF
+from tests.planted.shelves import SHELF
 from tests.planted.table import DOCUMENT, Result, rows_of, table
 
 

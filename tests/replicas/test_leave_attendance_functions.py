@@ -25,11 +25,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tocsin.sandbox import stubs
 from tocsin.sandbox.clock import Clock
-from tocsin.sandbox.rds import DbInstance, DbProxy, ProxyPool, RdsPlant
+from tocsin.sandbox.services.rds.plant import DbInstance, DbProxy, Master, ProxyPool, RdsPlant
 
 REPLICA = Path(__file__).parents[2] / "replicas" / "leave-attendance"
 POOL, CLIENT, REGION = "ap-southeast-2_test", "client-1", "ap-southeast-2"
-INSTANCE = DbInstance("itcenter-dev-db", "db.t3.micro", "itcenter_auth", "itcenter")
+MASTER = Master("itcenter", "not-a-secret")
+INSTANCE = DbInstance("itcenter-dev-db", "db.t3.micro", "itcenter_auth", MASTER)
 ADMIN, EMPLOYEE, COLLEAGUE = (str(uuid.UUID(int=number)) for number in (1, 2, 3))
 STRANGER = str(uuid.UUID(int=99))
 GRAPH = {"tenant": "t", "client_id": "c", "client_secret": "not-a-secret"}
@@ -103,25 +104,34 @@ class System:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
-        self.plant = RdsPlant(directory, Clock(60), NoMetrics())
+        self.plant = RdsPlant(
+            directory,
+            Clock(60),
+            NoMetrics(),
+            read_secret=lambda _: {"username": MASTER.name, "password": MASTER.password},
+        )
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
         self.aws = Aws({"keys": [{**public, "kid": "k", "alg": "RS256", "use": "sig"}]})
         threading.Thread(target=self.aws.serve_forever).start()
-        self.graph = self.run(stubs.start("microsoft-graph", GRAPH))
+        self.graph = self.run(stubs.start("microsoft-graph", GRAPH, "not-a-secret"))
 
     def run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
     def throttle(self, percent: int, timeout_s: int = 1) -> tuple[str, int]:
-        proxy = DbProxy("itcenter-dev-proxy", ProxyPool(percent, 50, timeout_s), ("itcenter-dev-db",))
+        proxy = DbProxy(
+            "itcenter-dev-proxy", ProxyPool(percent, 50, timeout_s), ("itcenter-dev-db",), ("itcenter/dev/db",)
+        )
         endpoints = self.run(self.plant.reconcile([INSTANCE], [proxy]))
         self.database = endpoints.instances["itcenter-dev-db"]
         return endpoints.proxies["itcenter-dev-proxy"]
 
     def query(self, sql: str, **arguments: object) -> Any:
         host, port = self.database
-        with pg8000.native.Connection("itcenter", host=host, port=port, database="itcenter_auth") as connection:
+        with pg8000.native.Connection(
+            "itcenter", host=host, port=port, database="itcenter_auth", password=MASTER.password
+        ) as connection:
             return connection.run(sql, **arguments)
 
     def token(self, user: str, *groups: str, **changed: Any) -> str:
@@ -155,7 +165,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
             "host": host,
             "port": str(port),
             "username": "itcenter",
-            "password": "not-a-secret",
+            "password": MASTER.password,
             "dbname": "itcenter_auth",
         }
         os.environ.update(

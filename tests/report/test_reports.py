@@ -9,14 +9,30 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from tests.checkers.histories import Scene, failing, gap, passing, refused, tweak
+from tests.checkers.histories import (
+    START,
+    Scene,
+    failing,
+    gap,
+    in_state,
+    passing,
+    refused,
+    tweak,
+    without,
+    write_history,
+)
+from tests.checkers.spoiled import SCENE, blind_polls
 
 from tocsin.checkers import judge
-from tocsin.history import read_history, write_history
-from tocsin.model.events import Event, FaultChanged
+from tocsin.checkers.timeline import Timeline
+from tocsin.model.events import AlarmSeen, AlarmsPolled, CanaryRan, Event, FaultChanged, LoadSecond
 from tocsin.model.verdict import Judgement, Outcome, Reason, RunVerdict, Verdict, merge
+from tocsin.project.histories import read_history
 from tocsin.report import write_drill, write_run
+from tocsin.report.axis import Axis
+from tocsin.report.lanes import alarm_lanes
 from tocsin.report.summary import MAX_BYTES
+from tocsin.report.traffic import bins, traffic_lanes
 from tocsin.report.words import DASH
 
 EXIT = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.UNKNOWN: 3}
@@ -102,6 +118,36 @@ def test_every_alarm_and_canary_has_a_lane(tmp_path: Path) -> None:
     assert set(scene.system.alarms) <= set(lanes)
     assert {"health", "create_parcel", "track_parcel", "print_label"} <= set(lanes)
     assert {"Acts", scene.fault, "Latency", "Answers by class", "Error share", "Schemathesis"} <= set(lanes)
+
+
+def test_of_very_many_canary_runs_the_worst_of_each_column_is_drawn(tmp_path: Path) -> None:
+    runs = [
+        CanaryRan(at=START + 30 + second, canary="health", ok=second != 3333, ok_after_retry=second != 3333, ms=5)
+        for second in range(5000)
+    ]
+    few = report(tmp_path / "few", [*Scene().history(), *runs[:900]])
+    many = report(tmp_path / "many", [*Scene().history(), *runs])
+    assert few.count('class="tick-ok"') >= 900
+    assert 900 < many.count('class="tick-ok"') < 1200
+    assert many.count('class="tick-failed"') > len(Scene().failing_canaries)
+    assert "failed +" in many
+    assert "drawn are the first of each kind in each of 1,000 columns" in many
+    assert "drawn are" not in few
+
+
+def test_a_bad_second_is_seen_among_a_thousand_good_ones(tmp_path: Path) -> None:
+    def second(number: int) -> LoadSecond:
+        latency_ms = {"p50": 20.0, "p95": 9000.0 if number == 700 else 40.0}
+        counts = {"offered": 10, "sent": 10, "dropped": 0, "lag_ms": 1}
+        return LoadSecond(at=START + number, statuses={"200": 10}, latency_ms=latency_ms, **counts)
+
+    timeline = Timeline.of([Scene().started(), *(second(number) for number in range(1200))])
+    columns = bins(timeline)
+    assert len(columns) == 400
+    assert [column.p95_ms for column in columns if column.at <= START + 700 < column.end] == [(40.0, 9000.0)]
+    assert {column.p95_ms for column in columns if not column.at <= START + 700 < column.end} == {(40.0, 40.0)}
+    picture = str(next(iter(traffic_lanes(timeline, Axis.of(timeline), columns))).picture)
+    assert 'class="reach"' in picture
 
 
 def test_every_judgement_and_the_command_are_told(tmp_path: Path) -> None:
@@ -248,3 +294,26 @@ def luminance(colour: str) -> float:
 
 def test_a_stage_without_detail_is_shown(tmp_path: Path) -> None:
     assert "rds_proxy_throttle" in report(tmp_path, tweak(passing(), lambda e: isinstance(e, FaultChanged), detail=""))
+
+
+def notes(events: list[Event]) -> dict[str, str]:
+    """What is written beside the lane of each alarm."""
+    timeline = Timeline.of(events)
+    return {lane.name: lane.note for lane in alarm_lanes(timeline, Axis.of(timeline), judge(events))}
+
+
+def test_silent_is_only_an_alarm_that_was_watched_while_there_was_a_fault() -> None:
+    assert set(notes(without(refused(), AlarmSeen, AlarmsPolled)).values()) == {"not watched"}
+    assert set(notes(refused()).values()) == {"already in ALARM", "not watched: nothing was injected"}
+    before_fault = [event for event in passing() if event.at < SCENE.requested]
+    assert set(notes(before_fault).values()) == {"not watched: nothing was injected"}
+    assert notes(blind_polls(passing(), SCENE.accepted, SCENE.verified))["label-dlq"] == "not watched all the time"
+    assert notes(passing())["label-dlq"] == "silent"
+
+
+def test_an_alarm_that_was_not_evaluated_or_had_no_data_is_not_called_silent() -> None:
+    history = passing()
+    polls = [event for event in history if isinstance(event, AlarmsPolled) and event.at > SCENE.accepted]
+    error = tweak(history, lambda event: event is polls[0], not_evaluated={"label-dlq": "EVALUATION_ERROR: gone"})
+    assert notes(error)["label-dlq"] == "not evaluated"
+    assert notes(in_state(passing(), "label-dlq", "INSUFFICIENT_DATA"))["label-dlq"] == "no data"

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.project.proxy import running_proxy
 
 from tocsin.errors import InvalidInput, SandboxError
-from tocsin.sandbox import control, supervise
+from tocsin.sandbox import control
+from tocsin.sandbox.parts import supervise
 
 DEPLOYMENTS = {
     "small": """
@@ -93,6 +95,16 @@ def task_processes(root: Path) -> list[int]:
 def kill_daemon(root: Path, pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     assert eventually(lambda: control.status(root) is None)
+
+
+def test_a_sandbox_starts_beside_a_proxy_and_asks_it_for_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_proxy() as proxy:
+        for name, value in {**proxy.environment, "NO_PROXY": "", "no_proxy": ""}.items():
+            monkeypatch.setenv(name, value)
+        state = control.up("other", root)
+        assert state.account.client("sqs").list_queues()["QueueUrls"]
+        assert control.down(root).was_running
+    assert proxy.asked == []
 
 
 def test_what_is_up_goes_down_without_a_trace(root: Path) -> None:

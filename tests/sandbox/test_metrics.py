@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from tocsin.alarms.cloudwatch import metric_key, statistic_value
+from tocsin.alarms.cloudwatch import metric_key
+from tocsin.alarms.statistics import statistic_value
 from tocsin.sandbox.clock import Clock
 from tocsin.sandbox.metrics import Bucket, MetricStore, ScopedSink, SystemTime
 
@@ -48,7 +49,21 @@ def test_accounts_and_regions_do_not_see_each_other() -> None:
     ScopedSink(metrics, lambda _: HERE).put("Shop", "orders", {"a": "1", "b": "2"}, 1.0, "Count")
     assert metrics.keys(HERE) == [KEY]
     assert metrics.keys((HERE[0], "eu-west-1")) == []
-    assert metrics.unit(HERE, KEY) == "Count"
+    assert metrics.units(HERE, KEY) == ("Count",)
+
+
+def test_each_unit_is_a_stream_of_its_own() -> None:
+    metrics = store(1)
+    first = int(metrics.system_time.at(STARTED))
+    for unit, value in (("Percent", 90.0), ("Count", 7.0), ("Percent", 10.0)):
+        metrics.put(HERE, KEY, value, unit, wall=STARTED)
+
+    def total(unit: str | None) -> float:
+        return sum(bucket.total for bucket in metrics.buckets(HERE, KEY._replace(unit=unit), first, first + 60))
+
+    assert metrics.units(HERE, KEY) == ("Percent", "Count")
+    assert metrics.keys(HERE) == [KEY]
+    assert (total("Percent"), total("Count"), total("Bytes"), total(None)) == (100.0, 7.0, 0.0, 107.0)
 
 
 def test_a_busy_bucket_stays_small_and_its_percentiles_close() -> None:

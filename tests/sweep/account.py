@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -44,13 +44,15 @@ _OMITTED = re.compile("|".join(f"(?:{pattern})" for pattern in LEFT_OUT))
 _SECRET = re.compile(r"/Environment/Variables/")
 
 
-def read_account(clients: Clients) -> Snapshot:
+def read_account(clients: Clients, services: Collection[str] | None = None) -> Snapshot:
     """Every configuration that the AWS API returns for what a replica may consist of.
 
-    `clients` gives the boto3 client of a service. Services are read side by side.
+    `clients` gives the boto3 client of a service. Services are read side by side, all of `SERVICES` unless some are
+    named.
     """
-    with ThreadPoolExecutor(len(_SERVICES)) as threads:
-        parts = threads.map(lambda item: _flat(item[0], dict(item[1](clients(item[0])))), _SERVICES.items())
+    read = {name: SERVICES[name] for name in services or SERVICES}
+    with ThreadPoolExecutor(len(read)) as threads:
+        parts = threads.map(lambda item: _flat(item[0], dict(item[1](clients(item[0])))), read.items())
         return {path: value for part in parts for path, value in part if not _OMITTED.search(path)}
 
 
@@ -120,10 +122,8 @@ def _lambda(client: Any) -> Answers:
         of = {"FunctionName": name}
         yield f"{name}/function", client.get_function(**of)
         yield f"{name}/concurrency", _optional(client, "get_function_concurrency", **of)
-        yield (
-            f"{name}/provisioned",
-            _all(client, "list_provisioned_concurrency_configs", "ProvisionedConcurrencyConfigs", **of),
-        )
+        # Where there is none some emulators have an error, and AWS an empty list.
+        yield f"{name}/provisioned", _optional(client, "list_provisioned_concurrency_configs", **of)
         yield f"{name}/versions", _all(client, "list_versions_by_function", "Versions", **of)
         yield f"{name}/aliases", _all(client, "list_aliases", "Aliases", **of)
         yield f"{name}/policy", _optional(client, "get_policy", **of)
@@ -137,6 +137,34 @@ def _sqs(client: Any) -> Answers:
         name = url.rsplit("/", 1)[1]
         yield name, client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
         yield f"{name}/tags", client.list_queue_tags(QueueUrl=url).get("Tags", {})
+
+
+def read_messages(client: Any, queues: Collection[str]) -> Snapshot:
+    """Every message of these queues: its body, and how often others had received it before this look.
+
+    Looking is receiving: what is looked at has one receive more, and is visible again at once. So an account is read
+    in this way once, at the end of a test, and compared with what the test sent.
+    """
+    found: Snapshot = {}
+    for queue in queues:
+        url = client.get_queue_url(QueueName=queue)["QueueUrl"]
+        held: dict[str, str] = {}
+        while messages := _received(client, url):
+            for one in messages:
+                held[one["MessageId"]] = one["ReceiptHandle"]
+                path = f"sqs/{queue}/messages/{one['Body']}"
+                found[path] = (*found.get(path, ()), int(one["Attributes"]["ApproximateReceiveCount"]) - 1)
+        for handle in held.values():
+            client.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
+    return found
+
+
+def _received(client: Any, url: str) -> list[Any]:
+    """Some that nobody holds; hidden for long enough to be seen once."""
+    answer = client.receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60, AttributeNames=["ApproximateReceiveCount"]
+    )
+    return list(answer.get("Messages", []))
 
 
 def _sns(client: Any) -> Answers:
@@ -264,9 +292,32 @@ def _elasticache(client: Any) -> Answers:
 
 
 def _elbv2(client: Any) -> Answers:
+    for balancer in _all(client, "describe_load_balancers", "LoadBalancers"):
+        arn = balancer["LoadBalancerArn"]
+        yield balancer["LoadBalancerName"], balancer
+        listeners = _all(client, "describe_listeners", "Listeners", LoadBalancerArn=arn)
+        yield f"{balancer['LoadBalancerName']}/listeners", _by("ListenerArn", listeners)
     for group in _all(client, "describe_target_groups", "TargetGroups"):
         health = client.describe_target_health(TargetGroupArn=group["TargetGroupArn"])["TargetHealthDescriptions"]
         yield group["TargetGroupName"], {**group, "targets": [one["Target"] for one in health]}
+
+
+def _fis(client: Any) -> Answers:
+    # Experiments that ran are history, as events are.
+    yield "templates", _by("id", _all(client, "list_experiment_templates", "experimentTemplates"))
+
+
+def _kms(client: Any) -> Answers:
+    for key in _all(client, "list_keys", "Keys"):
+        of = {"KeyId": key["KeyId"]}
+        yield key["KeyId"], client.describe_key(**of)["KeyMetadata"]
+        policy = _optional(client, "get_key_policy", PolicyName="default", **of)
+        yield f"{key['KeyId']}/policy", _policy(policy)
+    yield "aliases", _by("AliasName", _all(client, "list_aliases", "Aliases"))
+
+
+def _ses(client: Any) -> Answers:
+    yield "identities", _all(client, "list_identities", "Identities")
 
 
 def _application_autoscaling(client: Any) -> Answers:
@@ -286,7 +337,7 @@ def _by(key: str, items: list[Any]) -> dict[str, Any]:
     return {str(item[key]).replace("/", ":"): item for item in items}
 
 
-_SERVICES: dict[str, Callable[[Any], Answers]] = {
+SERVICES: dict[str, Callable[[Any], Answers]] = {
     "application-autoscaling": _application_autoscaling,
     "apigatewayv2": _apigatewayv2,
     "cloudformation": _cloudformation,
@@ -297,13 +348,16 @@ _SERVICES: dict[str, Callable[[Any], Answers]] = {
     "elasticache": _elasticache,
     "elbv2": _elbv2,
     "events": _events,
+    "fis": _fis,
     "iam": _iam,
+    "kms": _kms,
     "lambda": _lambda,
     "logs": _logs,
     "rds": _rds,
     "s3": _s3,
     "scheduler": _scheduler,
     "secretsmanager": _secretsmanager,
+    "ses": _ses,
     "sns": _sns,
     "sqs": _sqs,
     "ssm": _ssm,

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 
-from tocsin.faults.base import Aws
+from tocsin.actors.context import StopRequest
+from tocsin.aws.target import Aws
+from tocsin.errors import Refused
+from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.rds import ProxyPoolState, RdsProxyThrottle
-from tocsin.ledger import Entry, EntryState, Ledger
+from tocsin.record.ledger import Entry, EntryState, Ledger
 
 
 def _ledger_written_after_the_injection() -> None:
@@ -64,9 +68,40 @@ def _undo_restores_half_and_does_not_look() -> None:
     RdsProxyThrottle.observe, RdsProxyThrottle.undo = observe_half, undo_half  # type: ignore[method-assign]
 
 
+def _an_end_that_is_asked_for_undoes_nothing() -> None:
+    FaultLifecycle.undo_all = lambda self, entries=None: []  # type: ignore[method-assign]
+
+
+LATE_S = 2.0
+
+
+def _the_undo_waits_when_the_end_is_asked_for() -> None:
+    ended = FaultLifecycle.end
+
+    def late(self: FaultLifecycle) -> None:
+        time.sleep(LATE_S)
+        ended(self)
+
+    FaultLifecycle.end = late  # type: ignore[method-assign]
+
+
+def _the_end_that_is_asked_for_is_seen_late() -> None:
+    """As by a main thread that is busy in C: the harness's own moment, of seeing it, hides the delay."""
+    asked = StopRequest.ask
+
+    def late(self: StopRequest, reason: Refused, came_at: float | None = None) -> None:
+        time.sleep(LATE_S)
+        asked(self, reason, came_at)
+
+    StopRequest.ask = late  # type: ignore[method-assign]
+
+
 BUGS: dict[str, Callable[[], None]] = {
     "ledger written after the injection": _ledger_written_after_the_injection,
     "undo restores half and does not look": _undo_restores_half_and_does_not_look,
+    "an end that is asked for undoes nothing": _an_end_that_is_asked_for_undoes_nothing,
+    "the undo waits when the end is asked for": _the_undo_waits_when_the_end_is_asked_for,
+    "the end that is asked for is seen late": _the_end_that_is_asked_for_is_seen_late,
 }
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -23,14 +25,16 @@ from botocore.client import BaseClient
 from pydantic import Field
 from tests.sweep import bugs
 
-from tocsin import history, live
-from tocsin.actors import alarms, injector  # noqa: F401 - imported once here, and not in every child
+from tocsin.actors import alarm_watcher, injector  # noqa: F401 - imported once here, and not in every child
 from tocsin.checkers import judge  # noqa: F401
 from tocsin.cli import main
+from tocsin.commands.run import run_experiments  # noqa: F401
+from tocsin.commands.signals import process_of_a_command
+from tocsin.drill import view
 from tocsin.faults.registry import FAULTS
-from tocsin.ledger import Ledger
 from tocsin.model.base import Model
-from tocsin.run import run_experiments  # noqa: F401
+from tocsin.record import history
+from tocsin.record.ledger import Ledger
 from tocsin.sandbox import control  # noqa: F401
 
 BOUNDARIES = tuple(
@@ -48,7 +52,16 @@ BOUNDARIES = tuple(
 )
 """Before and after each synced write of the ledger, and each change that a fault makes."""
 
-Deed = Literal["SIGKILL", "SIGINT", "SIGTERM", "SIGHUP", "full disk", "full history"]
+Deed = Literal[
+    "SIGKILL", "SIGINT", "SIGTERM", "SIGHUP", "SIGINT soon", "SIGTERM soon", "SIGHUP soon", "SIGSTOP for 20 s",
+    "full disk", "full history", "full stdout", "closed reader", "closed terminal", "signals without an end",
+]  # fmt: skip
+_SOON = " soon"
+_SOON_S = 0.4
+"""Wall seconds after which what comes next has begun: a pause, or something that hangs."""
+_AGAIN_S = 0.1
+_BETWEEN_S = 0.002
+STOPPED_S = 20.0
 
 
 class Job(Model):
@@ -59,11 +72,19 @@ class Job(Model):
     """Of the command `tocsin`."""
     log: str
     at: dict[str, Deed] = Field(default_factory=dict)
-    """A boundary, or `before call N` / `after call N` for the Nth call of the AWS API, to what happens there."""
+    """A boundary, `before call N` / `after call N` for the Nth call of the AWS API, or `before event KIND` / `after
+    event KIND` for a line of the history, to what happens there."""
     killed_after_s: float | None = None
     """SIGKILL after so many wall seconds, wherever it is then."""
     bug: str = ""
     """A bug to plant: a name of `bugs.BUGS`."""
+
+
+class Told(Model):
+    """What the process itself tells at its end."""
+
+    calls: int = 0
+    sent_at: float | None = None
 
 
 class Ended(Model):
@@ -74,6 +95,8 @@ class Ended(Model):
     seconds: float
     calls: int
     """Of the AWS API; 0 when it was killed."""
+    sent_at: float | None = None
+    """Epoch seconds at which the first signal that asks for the end was sent."""
 
 
 def serve() -> None:
@@ -95,8 +118,9 @@ def _run(job: Job) -> Ended:
         os.kill(child, signal.SIGKILL)  # when it has ended already it is ours still: nobody has waited for it
     _, status = os.waitpid(child, 0)
     with os.fdopen(reader) as told:
-        calls = int(told.read() or 0)
-    return Ended(code=os.waitstatus_to_exitcode(status), seconds=time.monotonic() - started, calls=calls)
+        found = Told.model_validate_json(told.read() or "{}")
+    seconds = time.monotonic() - started
+    return Ended(code=os.waitstatus_to_exitcode(status), seconds=seconds, **found.model_dump())
 
 
 def _drill(job: Job, writer: int) -> None:
@@ -109,18 +133,22 @@ def _drill(job: Job, writer: int) -> None:
         os.dup2(log, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         # The drill waits a second after each deadline for what real traffic may still show: here is none.
-        live._SLACK_WALL_S = 0.05
+        view._SLACK_WALL_S = 0.05
         if job.bug:
             bugs.plant(job.bug)
         moments.install()
-        main(list(job.arguments))
+        # As at a terminal, also where the sweep itself was begun with `nohup`, or in the background of a script.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+        with process_of_a_command():
+            main(list(job.arguments))
     except SystemExit as end:
         code = int(end.code or 0)
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
-        os.write(writer, str(moments.calls).encode())
+        os.write(writer, Told(calls=moments.calls, sent_at=moments.sent_at).model_dump_json().encode())
         os._exit(code)
 
 
@@ -130,6 +158,7 @@ class Moments:
     def __init__(self, job: Job) -> None:
         self._due = dict(job.at)
         self.calls = 0
+        self.sent_at: float | None = None
         self._history: history.History | None = None
 
     def install(self) -> None:
@@ -147,6 +176,7 @@ class Moments:
             self._history = opening
 
         history.History.__init__ = remember  # type: ignore[method-assign]
+        self._around(history.History, "record", lambda _, event: f"event {event.kind}")
 
     def _next_call(self, *_: Any) -> str:
         self.calls += 1
@@ -175,8 +205,74 @@ class Moments:
         elif deed == "full history":
             assert self._history is not None
             os.dup2(os.open("/dev/full", os.O_WRONLY), self._history._file.fileno())
+        elif deed in OUTPUTS:
+            for shown in (1, 2):
+                os.dup2(OUTPUTS[deed](), shown)
+            if deed == "closed terminal":
+                self._send("SIGHUP")  # as the kernel does where it is the process's own
+        elif deed == "SIGSTOP for 20 s":
+            _stand_still()
+        elif deed == "signals without an end":
+            _signal_for_ever()
+        elif deed is not None and deed.endswith(_SOON):
+            threading.Thread(target=_ask_thrice, args=(self._send, deed.removesuffix(_SOON)), daemon=True).start()
         elif deed is not None:
-            os.kill(os.getpid(), signal.Signals[deed])
+            self._send(deed)
+
+    def _send(self, name: str) -> None:
+        """A signal to ourselves; of the first it is kept when."""
+        if self.sent_at is None:
+            self.sent_at = time.time()
+        os.kill(os.getpid(), signal.Signals[name])
+
+
+def _ask_thrice(send: Callable[[str], None], name: str) -> None:
+    """One signal asks for the end, and two more change nothing."""
+    for pause_s, number in ((_SOON_S, name), (_AGAIN_S, "SIGINT"), (_AGAIN_S, "SIGTERM")):
+        time.sleep(pause_s)
+        send(number)
+
+
+def _signal_for_ever() -> None:
+    """Have a child of our own send us signals until we are gone."""
+    ours = os.getpid()
+    if os.fork() == 0:
+        while os.getppid() == ours:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(ours, number)
+            time.sleep(_BETWEEN_S)
+        os._exit(0)
+
+
+def _stand_still() -> None:
+    """Have a child of our own stop us for a while: who stands still cannot wake itself."""
+    ours = os.getpid()
+    if os.fork() == 0:
+        os.kill(ours, signal.SIGSTOP)
+        time.sleep(STOPPED_S)
+        os.kill(ours, signal.SIGCONT)
+        os._exit(0)
+    time.sleep(_AGAIN_S)  # it takes a moment to be stopped
+
+
+def _closed_terminal() -> int:
+    ours, theirs = pty.openpty()
+    os.close(ours)
+    return theirs
+
+
+def _closed_reader() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+OUTPUTS: dict[str, Callable[[], int]] = {
+    "full stdout": lambda: os.open("/dev/full", os.O_WRONLY),
+    "closed reader": _closed_reader,
+    "closed terminal": _closed_terminal,
+}
+"""What standard output and standard error lead to from then on."""
 
 
 FULL_AT_BYTES = 48 * 1024

@@ -11,11 +11,12 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
@@ -23,17 +24,20 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
-from tests.drill.fault_table import ARGUMENTS, DATA, inside, make_resources
+from tests.drill.fault_table import ARGUMENTS, DATA, door, inside, make_resources
+from tests.moments import began_s
 from tests.secret_scan import watched
 from tests.sweep.account import Snapshot, differences, read_account
-from tests.sweep.drill_child import BOUNDARIES, Ended, Job
+from tests.sweep.drill_child import BOUNDARIES, Deed, Ended, Job
 
+from tocsin.aws.target import Target
 from tocsin.faults.registry import FAULTS
-from tocsin.ledger import Ledger
-from tocsin.project import ledger_path
+from tocsin.model.events import Event, Stopped
+from tocsin.project.histories import read_history
+from tocsin.project.places import ledger_path
+from tocsin.project.targets import load_target
+from tocsin.record.ledger import Ledger
 from tocsin.sandbox import control
-from tocsin.target import Target
-from tocsin.targets import load_target
 
 ROOT = Path(__file__).parents[2]
 SCALE = 600
@@ -46,6 +50,39 @@ RANDOM = (AT_RANDOM_CALL, AT_RANDOM_TIME, IN_RECOVER)
 MOMENTS = (*BOUNDARIES, *RANDOM)
 CHANCES = len(RANDOM)
 """Moments by chance that a sweep begins with, after every fault and every boundary."""
+PAUSE = "a signal in a pause"
+HANGS = {
+    "function": "a signal while a function hangs",
+    "process": "a signal while a process hangs",
+    "http": "a signal while an answer does not come",
+}
+TERMINAL = "a terminal that is closed"
+FULL = "a full stdout"
+STOPPED = "stopped for 20 s"
+REQUESTED = (PAUSE, *HANGS.values(), TERMINAL)
+"""Ends that are asked for: the undo begins within a second."""
+ENDS = (*REQUESTED, FULL, STOPPED)
+"""How a drill ends beside being killed: it undoes by itself, and no `tocsin recover` is needed."""
+ONE_IN = 5
+"""Of so many shots of a long sweep one is such an end; of forty one is stopped for 20 s."""
+WITHIN_S = 1.0
+LEAST_SHARE = 0.99
+_WHILE_BROKEN = ("before inject", "after inject", "after advance injected")
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_ASKED = "interrupted"
+_HANG_S = 60
+LEAVES = "leaves"
+"""A variant of the bare experiment: somebody's code ends the process, with the exit code of a pass."""
+_WAITS = f"""
+import os
+import time
+
+def hang():
+    time.sleep({_HANG_S})
+
+def leave():
+    os._exit(0)
+"""
 _OF_RECOVER = BOUNDARIES[BOUNDARIES.index("before undo") :]
 _IN_DATABASE = """
 SELECT 'trigger ' || tgname FROM pg_trigger WHERE NOT tgisinternal
@@ -68,8 +105,18 @@ class Aim:
     at: str = ""
     after_s: float | None = None
     recover_at: str = ""
+    deed: Deed = "SIGKILL"
+    variant: str = ""
+    """Of the bare experiment: one that pauses, or in which something hangs."""
+
+    @property
+    def ends_itself(self) -> bool:
+        """Whether the drill is to undo by itself."""
+        return self.moment in ENDS
 
     def __str__(self) -> str:
+        if self.ends_itself:
+            return f"{self.fault} {self.moment} ({self.deed} {self.at})"
         place = self.at if self.after_s is None else f"after {self.after_s:.3f} s"
         return f"{self.fault} {place}" + (f", recover {self.recover_at}" if self.recover_at else "")
 
@@ -82,10 +129,14 @@ class Shot:
     killed: bool
     residue: tuple[str, ...]
     seconds: float
+    began_s: float | None = None
+    """Wall seconds from the moment at which the signal was sent to the beginning of the undo."""
 
     @property
     def missed(self) -> bool:
-        """A boundary that was never reached: the kill proved nothing."""
+        """A moment that was never reached: the end proved nothing."""
+        if self.aim.ends_itself:  # whose output is full is not ended at all: its exit code says so
+            return self.aim.moment != FULL and self.began_s is None
         return not self.killed and self.aim.after_s is None
 
 
@@ -109,6 +160,8 @@ class Range:
     _zygote: subprocess.Popen[str] | None = None
     _target: Target | None = None
     _shots: int = 0
+    _silent: socket.socket | None = None
+    """Takes connections and never answers."""
 
     def start(self) -> None:
         """Start the sandbox with the replica and write the bare experiments.
@@ -124,12 +177,16 @@ class Range:
             raise RuntimeError(f"expected a sandbox, found: {up.stdout}{up.stderr}")
         path = self.root / "systems" / f"{SYSTEM}.yaml"
         system = yaml.safe_load(path.read_text())
-        bare = {name: system[name] for name in ("system", "title", "region", "endpoint")}
+        bare = {name: system[name] for name in ("system", "title", "region", "endpoint", "third_parties")}
         path.write_text(yaml.safe_dump(bare))
         (self.root / "bare").mkdir()
         (self.root / "logs").mkdir()
+        (self.root / "waits.py").write_text(_WAITS)
+        self._silent = socket.create_server(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{self._silent.getsockname()[1]}/"
         for kind in FAULTS:
-            self.experiment(kind).write_text(yaml.safe_dump(bare_experiment(kind), sort_keys=False))
+            for variant, found in {"": bare_experiment(kind), **slow_experiments(kind, url)}.items():
+                self.experiment(kind, variant).write_text(yaml.safe_dump(found, sort_keys=False))
         self._target = replace(load_target(self.root, "sandbox"), region=REGION)
         state = control.status(self.root)
         assert state is not None
@@ -144,13 +201,15 @@ class Range:
         if self._zygote is not None:
             _stream(self._zygote.stdin).close()
             self._zygote.wait(30)
+        if self._silent is not None:
+            self._silent.close()
         down = self.tocsin("sandbox", "down")
         if down.returncode != 0:
             raise RuntimeError(f"expected the sandbox to stop, found: {down.stdout}{down.stderr}")
 
-    def experiment(self, kind: str) -> Path:
+    def experiment(self, kind: str, variant: str = "") -> Path:
         """The file of a fault's bare experiment."""
-        return self.root / "bare" / f"{kind}.yaml"
+        return self.root / "bare" / f"{kind}{'-' if variant else ''}{variant}.yaml"
 
     @property
     def target(self) -> Target:
@@ -207,10 +266,10 @@ class Range:
         print(job.model_dump_json(), file=_stream(self._zygote.stdin), flush=True)
         return Ended.model_validate_json(_stream(self._zygote.stdout).readline())
 
-    def drill(self, kind: str, **options: Any) -> Ended:
+    def drill(self, kind: str, variant: str = "", **options: Any) -> Ended:
         """One bare drill of a fault; `options` are fields of `Job`."""
         self._shots += 1
-        arguments = ("run", str(self.experiment(kind)), "--out", str(self.out))
+        arguments = ("run", str(self.experiment(kind, variant)), "--out", str(self.out))
         return self.command(*arguments, **options)
 
     def command(self, *arguments: str, **options: Any) -> Ended:
@@ -240,8 +299,9 @@ class Range:
         return self.rehearsals[kind]
 
     def account(self) -> Snapshot:
-        """The state of the whole account, and of the database of our own in it."""
-        return {**read_account(self.target.client), **{f"database/{name}": 1 for name in self._in_database()}}
+        """The state of the whole account, of the database of our own in it, and of the third party's fault door."""
+        database = {f"database/{name}": 1 for name in self._in_database()}
+        return {**read_account(self.target.client), **database, "third party": door(self.target)}
 
     def _in_database(self) -> list[str]:
         """What a fault could leave inside the database, where no AWS API looks."""
@@ -266,6 +326,8 @@ class Range:
 
     def shoot(self, aim: Aim, before: Snapshot, bug: str = "") -> Shot:
         """Kill a drill, recover, compare."""
+        if aim.ends_itself:
+            return self._end(aim, before, bug)
         started = time.monotonic()
         killed = self.drill(aim.fault, at=_kill(aim.at), killed_after_s=aim.after_s, bug=bug).code == -signal.SIGKILL
         if aim.recover_at:
@@ -277,18 +339,47 @@ class Range:
             residue.append(f"recover: exit code {recovered.returncode}: {recovered.stderr.strip()}")
         return Shot(aim, killed, tuple(residue), time.monotonic() - started)
 
+    def _end(self, aim: Aim, before: Snapshot, bug: str) -> Shot:
+        """End a drill in another way, which undoes by itself, and compare."""
+        started = time.monotonic()
+        ended = self.drill(aim.fault, aim.variant, at={aim.at: aim.deed}, bug=bug)
+        residue = [f"differs: {line}" for line in self.differs(before)]
+        residue += [f"ledger: {line}" for line in self.open_entries()]
+        directory = self.out / self.experiment(aim.fault, aim.variant).stem
+        events = read_history(directory / "history.jsonl")
+        residue += self._told_otherwise(aim, ended, events, directory)
+        if residue:
+            self.recover()
+        return Shot(aim, False, tuple(residue), time.monotonic() - started, began_s(events, ended.sent_at))
+
+    def _told_otherwise(self, aim: Aim, ended: Ended, events: Sequence[Event], directory: Path) -> Iterator[str]:
+        """What the drill says of its end, where that is not what was done to it."""
+        # 4: stopped. 1 or 3: it ran to its end, and without traffic there is nothing to pass.
+        codes, guards = ((1, 3), []) if aim.moment == FULL else ((4,), ["clock" if aim.moment == STOPPED else _ASKED])
+        if ended.code not in codes:
+            yield f"exit code {ended.code}: {self.log.read_text()[-500:]}"
+        found = [event.guard for event in events if isinstance(event, Stopped)]
+        if found != guards:
+            yield f"ended by {found or 'nobody'}, expected {guards or 'nobody'}"
+        told = [name for name in ("report.html", "verdict.json") if (directory / name).exists()]
+        if len(told) < 2:
+            yield f"told in {told or 'nothing'} only: {self.log.read_text()[-500:]}"
+        elif guards and (outcome := json.loads((directory / "verdict.json").read_text())["outcome"]) != "unknown":
+            yield f"its verdict is {outcome}, expected unknown"
+
 
 def _kill(at: str) -> dict[str, Any]:
     return {at: "SIGKILL"} if at else {}
 
 
+# As long as can be told at `SCALE`; a drill that nobody watches waits for nothing of it.
 BARE = {
     "name": "tocsin",
     "system": SYSTEM,
     "load": None,
     "baseline": "0s",
     "fault_for": "1s",
-    "expect": {"gap": "nobody watches a bare drill", "recovery": {"within": "1m"}},
+    "expect": {"gap": "nobody watches a bare drill", "recovery": {"within": "10m"}},
 }
 """The `tocsin` block of an experiment in which nobody offers load and nobody watches."""
 
@@ -305,6 +396,74 @@ def bare_experiment(kind: str) -> dict[str, Any]:
         "rollbacks": [{"type": "action", "name": "undo", "provider": {**provider, "func": "undo"}}],
         "extensions": [BARE],
     }
+
+
+def slow_experiments(kind: str, silent_url: str) -> dict[str, dict[str, Any]]:
+    """By variant: one that pauses while the fault is in place, and those in which something hangs, or leaves, then."""
+    providers = {
+        "function": {"type": "python", "module": "waits", "func": "hang"},
+        LEAVES: {"type": "python", "module": "waits", "func": "leave"},
+        "process": {"type": "process", "path": "sleep", "arguments": str(_HANG_S)},
+        "http": {"type": "http", "url": silent_url},
+    }
+    pausing = bare_experiment(kind)
+    pausing["method"][0]["pauses"] = {"after": _HANG_S}
+    found = {"pause": pausing}
+    for variant, provider in providers.items():
+        found[variant] = bare_experiment(kind)
+        found[variant]["method"].append({"type": "probe", "name": "hangs", "provider": provider})
+    return found
+
+
+def ends(kinds: Iterable[str], rng: random.Random) -> Iterator[Aim]:
+    """The other ends, without an end: each in turn, of any fault."""
+    kinds = sorted(kinds)
+    # Stopped for 20 s is the last of a round of eight.
+    for end in cycle((*REQUESTED, FULL, PAUSE, STOPPED)):
+        yield other_end(rng.choice(kinds), end, rng)
+
+
+def ends_of_all(kinds: Iterable[str], rng: random.Random) -> Iterator[Aim]:
+    """One other end of every fault, each as often as the others; only one fault is stopped for 20 s as well."""
+    shuffled = _shuffled(sorted(kinds), rng)
+    for kind, end in zip(shuffled, cycle((*REQUESTED, FULL))):
+        yield other_end(kind, end, rng)
+    yield other_end(rng.choice(shuffled), STOPPED, rng)
+
+
+def other_end(kind: str, end: str, rng: random.Random) -> Aim:
+    """A drill of a fault that ends so; by which signal, and when, is chosen by chance."""
+    if end in (PAUSE, *HANGS.values()):
+        variant = next((name for name, told in HANGS.items() if told == end), "pause")
+        deed: Any = f"{rng.choice(_SIGNALS)} soon"
+        return Aim(kind, end, at="after event activity_ran", deed=deed, variant=variant)
+    deeds: dict[str, Deed] = {TERMINAL: "closed terminal", FULL: "full stdout", STOPPED: "SIGSTOP for 20 s"}
+    return Aim(kind, end, at=rng.choice(_WHILE_BROKEN), deed=deeds[end])
+
+
+def with_ends(kills: Iterator[Aim], others: Iterator[Aim]) -> Iterator[Aim]:
+    """Of every `ONE_IN` aims the last is another end than a kill."""
+    while True:
+        yield from islice(kills, ONE_IN - 1)
+        yield next(others)
+
+
+def distribution(shots: Iterable[Shot]) -> str:
+    """How soon the undo began, in words: of the ends that were asked for, from when they were sent."""
+    took = sorted(shot.began_s for shot in shots if shot.aim.moment in REQUESTED and shot.began_s is not None)
+    if not took:
+        return "no end was asked for"
+    at = {share: took[min(len(took) - 1, int(share * len(took)))] for share in (0.5, 0.9, 0.99)}
+    told = ", ".join(f"{share:.0%} <= {seconds:.2f} s" for share, seconds in at.items())
+    return (
+        f"{len(took)} ends were asked for; the undo began after: {told}, the longest {took[-1]:.2f} s; "
+        f"{soon_enough(took):.1%} within {WITHIN_S:g} s"
+    )
+
+
+def soon_enough(took: Sequence[float]) -> float:
+    """Share of undos that began soon enough; 1 where there is none."""
+    return sum(seconds <= WITHIN_S for seconds in took) / len(took) if took else 1.0
 
 
 def aims(shooting: Range, kinds: Iterable[str], rng: random.Random) -> Iterator[Aim]:
@@ -331,6 +490,12 @@ def _aim(shooting: Range, kind: str, moment: str, rng: random.Random) -> Aim:
     return Aim(kind, moment, at=moment)
 
 
+def earlier_call(aim: Aim) -> Aim:
+    """A call half as far on, which also a drill reaches that makes fewer of them."""
+    side, _, number = aim.at.rpartition(" ")
+    return replace(aim, at=f"{side} {max(1, int(number) // 2)}")
+
+
 def _shuffled(items: Iterable[Any], rng: random.Random) -> list[Any]:
     items = list(items)
     rng.shuffle(items)
@@ -342,6 +507,8 @@ def sweep(shooting: Range, targets: Iterable[Aim]) -> Iterator[Shot]:
     before = shooting.account()
     for aim in targets:
         shot = shooting.shoot(aim, before)
+        if shot.missed and aim.moment == AT_RANDOM_CALL:  # one drill looks more often than the next
+            shot = shooting.shoot(earlier_call(aim), before)
         if shot.residue:
             before = shooting.account()
         yield shot
@@ -353,10 +520,11 @@ def table(shots: Iterable[Shot]) -> str:
     for shot in shots:
         cells[shot.aim.moment, shot.aim.fault].append(shot)
     kinds = sorted({kind for _, kind in cells})
-    lines = [f"| killed | {' | '.join(kinds)} |", f"|---|{'---|' * len(kinds)}"]
-    for moment in MOMENTS:
-        lines.append(f"| {moment} | {' | '.join(_cell(cells[moment, kind]) for kind in kinds)} |")
-    total = [[shot for moment in MOMENTS for shot in cells[moment, kind]] for kind in kinds]
+    lines = [f"| ended | {' | '.join(kinds)} |", f"|---|{'---|' * len(kinds)}"]
+    for moment in (*MOMENTS, *ENDS):
+        if any(cells[moment, kind] for kind in kinds):
+            lines.append(f"| {moment} | {' | '.join(_cell(cells[moment, kind]) for kind in kinds)} |")
+    total = [[shot for moment in (*MOMENTS, *ENDS) for shot in cells[moment, kind]] for kind in kinds]
     return "\n".join([*lines, f"| **all** | {' | '.join(_cell(column) for column in total)} |"])
 
 

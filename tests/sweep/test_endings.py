@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.sweep.account import Snapshot, differences
 from tests.sweep.drill_child import FULL_AT_BYTES
-from tests.sweep.harness import Range
+from tests.sweep.harness import LEAVES, Range
 
-from tocsin.history import read_history
-from tocsin.ledger import EntryState, Ledger
+from tocsin.guards.lock import PARAMETER
 from tocsin.model.base import Model
 from tocsin.model.events import FaultChanged, FaultStage
-from tocsin.project import ledger_path
+from tocsin.project.histories import read_history
+from tocsin.project.places import ledger_path
+from tocsin.record.ledger import EntryState, Ledger
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(120)]
 
@@ -65,6 +69,42 @@ def test_a_signal_ends_the_drill_and_a_second_one_changes_nothing(
     assert f"stopped by {number}" in printed(shooting)
 
 
+@pytest.mark.parametrize("moment", ["before inject", "after advance injected", "before undo"])
+def test_signals_that_go_on_until_the_process_is_gone_cut_no_undo_short(
+    shooting: Range, before: Snapshot, moment: str
+) -> None:
+    ended = shooting.drill(ENVIRONMENT, at={moment: "signals without an end"})
+    assert ended.code == 4, printed(shooting)
+    assert (shooting.differs(before), shooting.open_entries()) == ([], [])
+    assert stages(shooting, ENVIRONMENT)[-1] is FaultStage.VERIFIED
+    assert (shooting.out / ENVIRONMENT / "report.html").exists()
+
+
+def test_an_emptied_ledger_of_a_killed_drill_is_told_and_its_lock_is_kept(shooting: Range, before: Snapshot) -> None:
+    assert shooting.drill(PROXY, at={"after inject": "SIGKILL"}).code == -signal.SIGKILL
+    held, path = _lock(shooting), ledger_path(shooting.root, "sandbox")
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("CREATE TABLE kept AS SELECT * FROM entries; DELETE FROM entries")
+    for _ in range(2):
+        told = shooting.recover()
+        assert (told.returncode, _lock(shooting)) == (5, held), told.stderr
+        assert f"({PROXY} on " in told.stderr
+        assert "gone from the ledger" in told.stderr
+        assert f"that of {PROXY}" in told.stderr
+    assert shooting.drill(PROXY).code == 4, printed(shooting)
+    assert "gone from the ledger. Call `tocsin recover`" in printed(shooting)
+    assert _lock(shooting) == held
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("INSERT INTO entries SELECT * FROM kept; DROP TABLE kept")
+    mended = shooting.recover()
+    assert mended.returncode == 0, mended.stderr
+    assert (shooting.differs(before), shooting.open_entries()) == ([], [])
+
+
+def _lock(shooting: Range) -> str:
+    return str(shooting.target.client("ssm").get_parameter(Name=PARAMETER)["Parameter"]["Value"])
+
+
 @pytest.mark.usefixtures("long_ledger")
 def test_a_full_disk_before_the_injection_means_no_injection(shooting: Range, before: Snapshot) -> None:
     ended = shooting.drill(PROXY, at={"before intend": "full disk"})
@@ -102,6 +142,41 @@ def test_a_history_that_cannot_be_written_ends_the_drill_undone_with_one_message
     ended = shooting.drill(PROXY, at={"after inject": "full history"})
     assert ended.code == 3, printed(shooting)
     assert printed(shooting).count("expected to write the history") == 1
+    assert (shooting.differs(before), shooting.open_entries()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("output", "moment"),
+    [
+        ("full stdout", "before intend"),
+        ("closed reader", "before inject"),
+        ("full stdout", "after inject"),
+        ("closed reader", "before undo"),
+        ("full stdout", "after undo"),
+        ("closed reader", "after advance verified"),
+    ],
+)
+def test_an_output_that_goes_away_at_any_moment_changes_nothing(
+    shooting: Range, before: Snapshot, output: str, moment: str
+) -> None:
+    # 1 or 3: it ran through all acts, and without traffic there is nothing to pass.
+    assert shooting.drill(PROXY, at={moment: output}).code in (1, 3), printed(shooting)
+    assert stages(shooting, PROXY)[-1] is FaultStage.VERIFIED
+    assert (shooting.out / PROXY / "report.html").exists()
+    assert (shooting.differs(before), shooting.open_entries()) == ([], [])
+
+
+def test_a_process_that_somebody_elses_code_ended_is_named_and_undone(shooting: Range, before: Snapshot) -> None:
+    # Not by the command, which does not let it: as by code in C, or under another face.
+    assert shooting.drill(PROXY, LEAVES).code == 0
+    told = shooting.tocsin("report", str(shooting.out))
+    assert (told.returncode, "A fault is still in place: call `tocsin recover`" in told.stdout) == (5, True)
+    assert len(shooting.open_entries()) == 1
+    assert shooting.drill(ENVIRONMENT).code == 4
+    assert f"expected no fault left from earlier runs, found {PROXY} on " in printed(shooting)
+    recovered = shooting.recover()
+    assert (recovered.returncode, recovered.stderr) == (0, "")
+    assert f"undone and verified: {PROXY}" in recovered.stdout
     assert (shooting.differs(before), shooting.open_entries()) == ([], [])
 
 

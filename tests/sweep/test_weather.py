@@ -18,9 +18,9 @@ from tests.sweep.harness import REGION, ROOT, SCALE, Range
 
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.registry import fault_class
-from tocsin.ledger import Ledger
 from tocsin.model.events import FaultStage
-from tocsin.project import ledger_path
+from tocsin.project.places import ledger_path
+from tocsin.record.ledger import Ledger
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(120)]
 
@@ -98,7 +98,7 @@ class Stormy:
         return {name: (process.returncode, printed[name]) for name, process in started.items()}
 
     def _start(self, name: str) -> subprocess.Popen[str]:
-        credentials = {"AWS_ACCESS_KEY_ID": str(self._target.account), "AWS_SECRET_ACCESS_KEY": "sandbox"}
+        credentials = {"AWS_ACCESS_KEY_ID": str(self._target.account), "AWS_SECRET_ACCESS_KEY": "signed-anew"}
         return subprocess.Popen(
             [sys.executable, "-c", _COMMAND, "recover", "--target", name],
             cwd=self.root,
@@ -111,7 +111,8 @@ class Stormy:
 
 @pytest.fixture
 def stormy(tmp_path: Path, shooting: Range) -> Iterator[Stormy]:
-    with Weather(str(shooting.target.endpoint_url)) as weather:
+    keys = shooting.target.session.get_credentials()
+    with Weather(str(shooting.target.endpoint_url), keys) as weather:
         yield Stormy(tmp_path, shooting, weather)
 
 

@@ -13,17 +13,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
-from tocsin.context import RunContext
-from tocsin.errors import TargetError
-from tocsin.history import Recorder
+from tocsin.actors.context import RunContext
+from tocsin.errors import CredentialsExpired, TargetError
+from tocsin.masking import mask
+from tocsin.masking.lines import Lines
 from tocsin.model.events import ActorDied
+from tocsin.record.history import Recorder
 
 STOP_WITHIN_S = 2.0
 """Longest wall time that `stop` of any actor may take."""
 
-_POLL_PRODUCTION_S = 15.0
-_POLL_WALL_S = 0.25
+POLL_PRODUCTION_S = 15.0
+POLL_WALL_S = 0.25
 """No faster than this, so that watching a fast clock does not disturb what it watches."""
+_LONGEST_LINE = 2**16
+_LOGGED_WITHIN_S = 1.0
 _PATIENCE_PRODUCTION_S = 180.0
 _PATIENCE_WALL_S = 5.0
 """How long the target may fail to answer before a watcher gives up: its silence must not look like the alarms'."""
@@ -84,7 +88,7 @@ class PollingActor(ThreadActor):
     def __init__(self, name: str, ctx: RunContext) -> None:
         super().__init__(name, ctx.history)
         self._ctx = ctx
-        self._interval = max(ctx.wall(_POLL_PRODUCTION_S), _POLL_WALL_S)
+        self._interval = max(ctx.wall(POLL_PRODUCTION_S), POLL_WALL_S)
         self._patience = max(ctx.wall(_PATIENCE_PRODUCTION_S), _PATIENCE_WALL_S)
 
     @abstractmethod
@@ -102,7 +106,9 @@ class PollingActor(ThreadActor):
             try:
                 self.poll()
                 failing_since = None
-            except TargetError:
+            except TargetError as error:
+                if isinstance(error, CredentialsExpired):
+                    self._ctx.target.renew()  # those that were renewed outside are read again
                 failing_since = failing_since or self._ctx.now()
                 if self._ctx.now() - failing_since > self._patience:
                     raise
@@ -142,13 +148,31 @@ class Child:
                 cwd=cwd,
                 env={**os.environ, **env},
                 stdin=subprocess.PIPE,
-                stdout=output,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 pass_fds=tuple(pass_fds),
             )
+            descriptor = os.dup(output.fileno())
+        self._logging = threading.Thread(target=self._keep, args=(descriptor,), name=f"log {log.name}", daemon=True)
+        self._logging.start()
         if first_line:
             self.send(first_line)
+
+    def _keep(self, descriptor: int) -> None:
+        """Write down what the child prints, without the secrets that it was handed."""
+        assert self._process.stdout is not None
+        with os.fdopen(descriptor, "wb", buffering=0) as log, self._process.stdout as printed:
+
+            def write(text: str) -> None:
+                # On a full disk the child must not wait for us: what it prints is lost, as it would be there.
+                with contextlib.suppress(OSError):
+                    log.write(mask(text).encode())
+
+            lines = Lines(write)
+            while line := printed.readline(_LONGEST_LINE):
+                lines.add(line)
+            lines.finish()
 
     def send(self, line: str) -> None:
         """Write one line to the child's standard input; a child that is gone is noticed elsewhere."""
@@ -175,11 +199,14 @@ class Child:
         # Also after a clean end: a grandchild may have outlived its parent in the session.
         self._signal(signal.SIGKILL)
         self._process.wait()
+        self._logging.join(_LOGGED_WITHIN_S)
         with contextlib.suppress(OSError):
             self._stdin.close()
 
     def log_tail(self, characters: int = 600) -> str:
         """The end of what the child printed, for the message of `ActorDied`."""
+        if self._process.poll() is not None:
+            self._logging.join(_LOGGED_WITHIN_S)
         text = self.log.read_text(errors="replace") if self.log.is_file() else ""
         return text.strip()[-characters:]
 

@@ -10,16 +10,21 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tocsin.actors.attended import attended
 from tocsin.actors.base import STOP_WITHIN_S, Child
+from tocsin.actors.context import RunContext
 from tocsin.actors.contract_order import Order
-from tocsin.context import RunContext
+from tocsin.actors.identities import Identities
 from tocsin.errors import InvalidInput, near_match
-from tocsin.identity import Identities
+from tocsin.masking import mask_document
 from tocsin.model.events import Act, ActorDied, ContractFailure, ContractRan
-from tocsin.project import work_directory
+from tocsin.model.synthetic import carries, unmarked
+from tocsin.project.openapi import OpenApiDocument
+from tocsin.project.places import work_directory
 
 _CONFIG = """\
 # Nothing is remembered from one run to the next: the seed alone decides what is sent.
@@ -69,6 +74,8 @@ THOROUGH = Depth("examples,coverage,fuzzing", 20)
 @dataclass(frozen=True)
 class _Plan:
     file: Path
+    url: str
+    """where the paths of the contract begin"""
     accepted: tuple[int, ...]
     depth: Depth
     token: Callable[[], str | None]
@@ -78,8 +85,8 @@ class _Plan:
 class _Seen:
     """What the child has told so far."""
 
-    statuses: Counter[str] = field(default_factory=Counter)
-    operations: set[str] = field(default_factory=set)
+    answers: dict[str, Counter[str]] = field(default_factory=dict)
+    """operation -> status -> how many"""
     allowed: set[str] = field(default_factory=set)
     """cases that were answered with a status that the act allows"""
     failed: set[str] = field(default_factory=set)
@@ -92,13 +99,17 @@ class _Seen:
         except ValueError:
             return
         if "answer" in told:
-            self.statuses[told["answer"]] += 1
-            self.operations.add(told["operation"])
+            self.answers.setdefault(told["operation"], Counter())[told["answer"]] += 1
         elif "degraded" in told:
             self.allowed.add(told["degraded"])
         else:
             self.failed.add(told["case"])
             self._add(ContractFailure.model_validate(told["failure"]))
+
+    @property
+    def statuses(self) -> Counter[str]:
+        """Status -> how many, of all operations."""
+        return sum(self.answers.values(), Counter())
 
     @property
     def degraded(self) -> int:
@@ -187,7 +198,7 @@ class _Run:
         depth = self._plan.depth
         return [
             *(sys.executable, "-m", "tocsin.actors.contract_child", "--config-file", str(config)),
-            *("run", str(self._plan.file), "--url", self._ctx.base_url, "--checks", self._checks()),
+            *("run", str(self._plan.file), "--url", self._plan.url, "--checks", self._checks()),
             *("--phases", depth.phases, "--max-examples", str(depth.examples), "--seed", str(self._ctx.seed)),
             *("--mode", depth.mode, *(["--max-time", str(depth.max_time_s)] if depth.max_time_s else [])),
             *("--no-shrink", "--continue-on-failure", "--workers", str(depth.workers)),
@@ -202,21 +213,24 @@ class _Run:
     def _record(self, started: float, seen: _Seen) -> None:
         report = self._read_report()
         detail = self._cut or self._why_incomplete(report, seen)
-        self._tell(started, seen, detail)
+        self._tell(started, seen, detail, report["operations"]["total"] if report else None)
         if self._cut is None and not report:
             self._died(detail)
 
-    def _tell(self, started: float, seen: _Seen, detail: str) -> None:
+    def _tell(self, started: float, seen: _Seen, detail: str, documented: int | None = None) -> None:
+        statuses = seen.statuses
         self._ctx.history.record(
             ContractRan(
                 at=started,
                 ended_at=time.time(),
                 act=self._act,
                 complete=not detail,
-                cases=seen.statuses.total(),
-                operations=len(seen.operations),
+                cases=statuses.total(),
+                operations=len(seen.answers),
+                documented=documented,
+                answers={operation: dict(answers) for operation, answers in seen.answers.items()},
                 degraded=seen.degraded,
-                statuses=dict(seen.statuses),
+                statuses=dict(statuses),
                 failures=tuple(seen.failures.values()),
                 detail=detail,
             )
@@ -228,6 +242,7 @@ class _Run:
             report: dict[str, Any] = json.loads(self._report.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+        self._report.write_text(json.dumps(mask_document(report), indent=2), encoding="utf-8")
         return report
 
     def _why_incomplete(self, report: dict[str, Any], seen: _Seen) -> str:
@@ -240,7 +255,7 @@ class _Run:
         errors = [error["title"] for error in report["errors"] if error["title"] != _NETWORK_ERROR]
         if errors:
             return f"Schemathesis had errors of its own ({', '.join(errors)}), see {self._log.name}"
-        total, reached = report["operations"]["selected"], len(seen.operations)
+        total, reached = report["operations"]["selected"], len(seen.answers)
         return "" if reached == total else f"{reached} of {total} operations were tried"
 
     def _died(self, detail: str) -> None:
@@ -284,7 +299,8 @@ class ContractActor:
         while run is not None and run.is_alive():
             self._ctx.stop.wait(0.05)
             if time.monotonic() > deadline:
-                run.stop(f"cut short after {wall_s:g} s")
+                cut_short = partial(run.stop, f"cut short after {wall_s:g} s")
+                attended(cut_short, self._ctx.stop, "end of the contract run")
 
     def stop(self) -> None:
         """End what still runs; its result is recorded as incomplete."""
@@ -294,10 +310,17 @@ class ContractActor:
     def _plan(self, act: Act) -> _Plan:
         degraded = self._ctx.experiment.extension.expect.degraded
         accepted = degraded.status if degraded is not None and act == Act.FAULT else ()
-        return _Plan(self._file, accepted, DEGRADED if accepted else self._depth, self._token)
+        url = OpenApiDocument.load(self._file).base_url(self._ctx.base_url)
+        return _Plan(self._file, url, accepted, DEGRADED if accepted else self._depth, self._token)
 
     def _token(self) -> str | None:
-        return self._identities.token(self._identity).value if self._identity else None
+        if not self._identity:
+            return None
+        marks = self._ctx.system.marks("contract")
+        user = self._identities.users(self._identity)[0] if marks else None
+        if not carries(marks, user):
+            raise InvalidInput(unmarked(marks, f"what is sent as '{user}', the user of `contract_as`,"))
+        return self._identities.token(self._identity).value
 
 
 def _identity(ctx: RunContext) -> str | None:

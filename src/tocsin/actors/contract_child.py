@@ -7,7 +7,7 @@ descriptor, so that a run that is cut short has still told what it saw.
 
 from __future__ import annotations
 
-import ast
+import builtins
 import json
 import os
 import threading
@@ -61,17 +61,18 @@ def _parse_one_at_a_time() -> None:
     """Keep Schemathesis' workers from parsing Python at the same time.
 
     CPython 3.11 counts the depth of a syntax tree in one place for all threads and raises SystemError when two of them
-    disagree (https://github.com/python/cpython/issues/106905). Hypothesis parses the sources of its strategies, so a
-    run in dozens would fail for a reason that is not the API's.
+    disagree (https://github.com/python/cpython/issues/106905). Hypothesis parses the sources of its strategies, and
+    AnyIO its own source when it is first imported, so a run in dozens would fail for a reason that is not the API's.
+    Whoever parses calls `compile`, `ast.parse` too.
     """
     lock = threading.RLock()
-    parse = ast.parse
+    parse = builtins.compile
 
     def locked(*arguments: Any, **options: Any) -> Any:
         with lock:
             return parse(*arguments, **options)
 
-    ast.parse = locked
+    builtins.compile = locked
 
 
 def _tell_answers(out: _Out) -> None:

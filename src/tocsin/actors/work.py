@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tocsin.context import RunContext
+from tocsin.actors.context import RunContext
+from tocsin.aws.again import asked_again
+from tocsin.aws.iam import Arns, Grant
+from tocsin.aws.logs import log_lines
 from tocsin.errors import NotFound
-from tocsin.iam import Arns, Grant
 from tocsin.model.events import WorkCounted
 from tocsin.model.system import Conservation, LogCount, System
-from tocsin.target import aws_errors
 
 _NAMED = 20
 """How many lost or duplicated keys are named in the history."""
@@ -39,16 +40,20 @@ def log_grant(groups: Iterable[str], arns: Arns) -> Grant:
 def count_work(ctx: RunContext, rule: str, since: float, patience_s: float) -> WorkCounted:
     """Count one conservation rule, waiting until nothing accepted is missing, or the patience ends.
 
-    `since` is epoch seconds; `patience_s` production seconds.
+    Logs that cannot be read are read again. `since` is epoch seconds; `patience_s` production seconds.
 
     Raises:
-        TargetError: CloudWatch Logs did not answer.
+        TargetError: CloudWatch Logs did not answer to the end.
     """
     conservation = ctx.system.conservation[rule]
-    started = time.monotonic()
+    started, patience = time.monotonic(), max(ctx.wall(patience_s), 3.0)
+
+    def count() -> WorkCounted:
+        return _count(ctx, rule, conservation, since, time.monotonic() - started)
+
     while True:
-        counted = _count(ctx, rule, conservation, since, time.monotonic() - started)
-        if not counted.lost_count or time.monotonic() - started > max(ctx.wall(patience_s), 3.0):
+        counted = asked_again(count, started + patience - time.monotonic(), ctx.stop.wait)
+        if not counted.lost_count or time.monotonic() - started > patience:
             return counted
         ctx.stop.wait(0.25)
 
@@ -82,23 +87,9 @@ def _keys(ctx: RunContext, sources: Iterable[LogCount], since: float) -> Iterato
 
 def _lines_so_far(ctx: RunContext, source: LogCount, since: float) -> Iterator[str]:
     try:
-        yield from _log_lines(ctx, source, since)
+        yield from log_lines(ctx.target, source.log_group, [source.event], since)
     except NotFound:
         return  # the log group of a function is made by its first invocation: nothing was accepted or processed
-
-
-def _log_lines(ctx: RunContext, source: LogCount, since: float) -> Iterator[str]:
-    client = ctx.target.client("logs")
-    with aws_errors(f"reading the log group {source.log_group}"):
-        pages = client.get_paginator("filter_log_events").paginate(
-            logGroupName=source.log_group,
-            # A quoted term narrows the search; which field it stands in is checked on the parsed line.
-            filterPattern=f'"{source.event}"',
-            startTime=int(since * 1000),
-        )
-        for page in pages:
-            for event in page["events"]:
-                yield event["message"]
 
 
 def json_line(message: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,8 +16,8 @@ Labels = tuple[tuple[str, str], ...]
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
-def parse_exposition(text: str, names: frozenset[str], target: Mapping[str, str]) -> dict[Labels, float]:
-    """The samples of a page whose metric is one of `names`, with the labels of their target.
+def parse_exposition(text: str, names: frozenset[str] | None, target: Mapping[str, str]) -> dict[Labels, float]:
+    """The samples of a page whose metric is one of `names` (None: all), with the labels of their target.
 
     A label of the page that the target has too becomes `exported_...`, as with `honor_labels: false`.
 
@@ -25,9 +25,11 @@ def parse_exposition(text: str, names: frozenset[str], target: Mapping[str, str]
         ValueError: the page is not in the text format.
     """
     # Parsing is dear: what nobody wants is left out by its first word.
-    lines = (line for line in text.splitlines() if (name := _NAME.match(line)) is not None and name[0] in names)
+    if names is not None:
+        lines = (line for line in text.splitlines() if (name := _NAME.match(line)) is not None and name[0] in names)
+        text = "\n".join(lines) + "\n"
     found: dict[Labels, float] = {}
-    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             labels = {f"exported_{key}" if key in target else key: value for key, value in sample.labels.items()}
             found[series({"__name__": sample.name, **labels, **target})] = sample.value
@@ -37,13 +39,3 @@ def parse_exposition(text: str, names: frozenset[str], target: Mapping[str, str]
 def series(labels: Mapping[str, str]) -> Labels:
     """Labels in their one order."""
     return tuple(sorted(labels.items()))
-
-
-def names_in(expressions: tuple[str, ...]) -> frozenset[str]:
-    """Every word of PromQL expressions that may be the name of a metric."""
-    return frozenset(_words(expressions))
-
-
-def _words(expressions: tuple[str, ...]) -> Iterator[str]:
-    for expression in expressions:
-        yield from _NAME.findall(expression)

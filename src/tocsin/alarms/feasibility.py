@@ -7,6 +7,11 @@
                    + evaluate   the alarm looks
                    + deliver    its action reaches people
 
+An alarm that hears silence (TreatMissingData is breaching, and it waits for less) has a sum of its own: nothing bad
+comes, but so many periods must be empty that even older datapoints are out of sight.
+
+    time to detect = effect + silence + evaluate + deliver
+
 Only what is certainly impossible is infeasible: every request that could come is taken to be bad, and where nothing
 bounds a metric nothing is said against it. All durations are production seconds, those of real AWS.
 """
@@ -14,35 +19,24 @@ bounds a metric nothing is said against it. All durations are production seconds
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from tocsin.alarms.cloudwatch import CompositeRule, breaches, evaluation_tick_s, least_samples, percentile_of
+from tocsin.alarms.cloudwatch import EXTRA_DATAPOINTS, breaches, evaluation_tick_s, least_samples
+from tocsin.alarms.composite import CompositeRule
+from tocsin.alarms.evaluable import only_cloudwatch
 from tocsin.alarms.prometheus import AlertRule
+from tocsin.alarms.statistics import percentile_of
+from tocsin.aws.metrics import AGE, KINDS, PUBLISH, PUBLISH_DEFAULT, SIGN, Kind, Stage, queue_of_depth
 from tocsin.model.duration import format_duration
-from tocsin.model.system import CompositeAlarm, MetricAlarm
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One part of the time to detect, in production seconds."""
-
-    typical_s: float
-    worst_s: float
-
+from tocsin.model.lags import Lags
+from tocsin.model.system import CompositeAlarm, Definition, MetricAlarm
 
 EFFECT = Stage(10, 60)
 """From the API call to the first bad event: seconds, a minute with caches and updates. Estimated, not documented."""
 DELIVERY = Stage(15, 60)
 """From the transition to the notification. Estimated, not documented."""
-_PUBLISH_DEFAULT = Stage(60, 180)
-_PUBLISH: Mapping[str, Stage] = {
-    "AWS/ApplicationELB": Stage(60, 240),
-    "AWS/CloudFront": Stage(120, 420),
-    "CloudWatchSynthetics": Stage(30, 120),
-}
-"""Until CloudWatch shows a datapoint. AWS publishes no figure: these come from field reports."""
 _GAUGE = Stage(30, 60)
 """A gauge breaches at its next sample: AWS' own gauges have one a minute."""
 _DLQ_POLLING_S = 120.0
@@ -55,6 +49,7 @@ _SIGMAS = 5.0
 """Arrivals come at random (Poisson); more than the mean and five standard deviations do not come."""
 _BAD_SHARE = 0.5
 """The share of bad requests that the typical time is told for; how many the fault will spoil, nobody knows before."""
+IGNORED = "alarms on AWS/DynamoDB metrics ignore missing data, whatever TreatMissingData says: silence cannot ring it"
 _MOST_CHILDREN = 8
 """Children of a composite alarm whose combinations are tried."""
 
@@ -109,61 +104,6 @@ class Forecast:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """What is known of a metric before anything is measured."""
-
-    counts_requests: bool = False
-    """its Sum grows by at most one a request"""
-    sampled_by_request: bool = False
-    """it has at most one sample a request"""
-    at_most: float = math.inf
-    """largest single value"""
-    at_least: float = 0.0
-
-
-_COUNTER = _Kind(counts_requests=True, sampled_by_request=True, at_most=1.0)
-_LATENCY = _Kind(sampled_by_request=True)
-_ELB_COUNTER = _Kind(counts_requests=True)
-_PERCENT = _Kind(at_most=100.0)
-_KINDS: Mapping[tuple[str, str], _Kind] = {
-    # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
-    # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
-    **{("AWS/ApiGateway", name): _COUNTER for name in ("Count", "4xx", "5xx", "4XXError", "5XXError")},
-    **{("AWS/ApiGateway", name): _LATENCY for name in ("Latency", "IntegrationLatency")},
-    # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
-    **{
-        ("AWS/ApplicationELB", name): _ELB_COUNTER
-        for name in (
-            "RequestCount",
-            "HTTPCode_ELB_4XX_Count",
-            "HTTPCode_ELB_5XX_Count",
-            "HTTPCode_Target_4XX_Count",
-            "HTTPCode_Target_5XX_Count",
-        )
-    },
-    # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/programming-cloudwatch-metrics.html
-    **{("AWS/CloudFront", name): _PERCENT for name in ("4xxErrorRate", "5xxErrorRate", "TotalErrorRate")},
-    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Synthetics_Canaries_metrics.html
-    ("CloudWatchSynthetics", "SuccessPercent"): _PERCENT,
-}
-_SIGN: Mapping[str, str] = {
-    "GreaterThanOrEqualToThreshold": ">=",
-    "GreaterThanThreshold": ">",
-    "LessThanThreshold": "<",
-    "LessThanOrEqualToThreshold": "<=",
-}
-_AGE = ("AWS/SQS", "ApproximateAgeOfOldestMessage")
-_DEPTH = ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
-
-
-def queue_of_depth(alarm: MetricAlarm) -> str | None:
-    """The queue whose visible messages the alarm counts; None for any other alarm."""
-    if (alarm.namespace, alarm.metric_name) != _DEPTH:
-        return None
-    return next((dimension.value for dimension in alarm.dimensions if dimension.name == "QueueName"), None)
-
-
 # ------------------------------------------------------------------------------------------------ fill times
 
 
@@ -184,22 +124,80 @@ def needed_of(alarm: MetricAlarm) -> float:
     return math.floor(alarm.threshold) + 1 if strict else math.ceil(alarm.threshold)
 
 
-def time_to_detect(alarm: MetricAlarm, fill: Stage, effect: Stage = EFFECT) -> Stage:
-    """All stages together, until somebody is told."""
-    stages = _stages(alarm, fill, effect).values()
+def time_to_detect(alarm: MetricAlarm, fill: Stage, effect: Stage = EFFECT, lags: Lags | None = None) -> Stage:
+    """All stages together, until somebody is told; with the lags that were measured, where they were."""
+    stages = _stages(alarm, fill, effect, lags).values()
     return Stage(sum(stage.typical_s for stage in stages), sum(stage.worst_s for stage in stages))
 
 
-def _stages(alarm: MetricAlarm, fill: Stage, effect: Stage) -> dict[str, Stage]:
+def silence_s(alarm: MetricAlarm) -> float:
+    """Seconds from the last datapoint until an alarm hears that nothing comes any more.
+
+    When datapoints are missing CloudWatch looks at more periods than EvaluationPeriods: the evaluation range. Missing
+    ones count only for the datapoints that are then still lacking, so all but `EvaluationPeriods - DatapointsToAlarm`
+    of the whole range must be missing.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
+    """
+    one_is_enough = not breaches(1.0, alarm.comparison_operator, alarm.threshold)
+    if one_is_enough or not _sums(alarm):
+        return float(_empty_periods(alarm) * alarm.period_s)
+    # A period in which it falls silent holds a smaller sum, which breaches by itself; but only one such is in sight.
+    if _periods(alarm) == 1:
+        return alarm.period_s / 2
+    return (_empty_periods(alarm) - 0.5) * alarm.period_s
+
+
+def _empty_periods(alarm: MetricAlarm) -> int:
+    return _periods(alarm) + EXTRA_DATAPOINTS
+
+
+def _hears_silence(alarm: MetricAlarm) -> bool:
+    """Whether silence is what the alarm waits for: missing data breaches, and so do small values."""
+    return alarm.missing_data == "breaching" and not _is_above(alarm)
+
+
+def _sums(alarm: MetricAlarm) -> bool:
+    """Whether fewer datapoints in a period make a smaller value."""
+    return _statistic(alarm) in ("Sum", "SampleCount")
+
+
+def _stages(alarm: MetricAlarm, fill: Stage, effect: Stage, lags: Lags | None) -> dict[str, Stage]:
     repeat, tick = _repeat(alarm), evaluation_tick_s(alarm)
+    deliver = _delivery(lags)
+    if _hears_silence(alarm):
+        # What is not there need not be published. At worst all that is in sight must be gone.
+        worst_s = float(_empty_periods(alarm) * alarm.period_s)
+        silence = Stage(silence_s(alarm), worst_s)
+        return {"effect": effect, "silence": silence, "evaluate": Stage(tick / 2, tick), "deliver": deliver}
     return {
         "effect": effect,
         "fill": fill,
         "repeat": Stage(repeat, repeat),
-        "publish": _PUBLISH.get(next((ref.namespace for ref in alarm.metric_refs), ""), _PUBLISH_DEFAULT),
+        "publish": _publication(next((ref.namespace for ref in alarm.metric_refs), ""), tick, lags),
         "evaluate": Stage(tick / 2, tick),
-        "deliver": DELIVERY,
+        "deliver": deliver,
     }
+
+
+def _publication(namespace: str, tick_s: float, lags: Lags | None) -> Stage:
+    """Until CloudWatch shows a datapoint. A few looks are no worst case: they make it worse, and never better.
+
+    What is measured is on a metric of one's own, and has an evaluation in it. AWS's own metrics come later than that.
+    """
+    estimate = PUBLISH.get(namespace, PUBLISH_DEFAULT)
+    if lags is None or lags.metric_s is None:
+        return estimate
+    typical_s = max(0.0, lags.metric_s - tick_s / 2)
+    if namespace.startswith("AWS/"):
+        typical_s = max(estimate.typical_s, typical_s)
+    return Stage(typical_s, max(estimate.worst_s, lags.metric_s - tick_s, typical_s))
+
+
+def _delivery(lags: Lags | None) -> Stage:
+    """From the transition to the notification."""
+    if lags is None or lags.notification_s is None:
+        return DELIVERY
+    return Stage(lags.notification_s, max(DELIVERY.worst_s, lags.notification_s))
 
 
 def _repeat(alarm: MetricAlarm) -> float:
@@ -214,10 +212,13 @@ def _periods(alarm: MetricAlarm) -> int:
 # ------------------------------------------------------------------------------------------------ one alarm
 
 
-def forecast(alarm: MetricAlarm, within_s: float, traffic: Traffic, redrive_s: float | None = None) -> Forecast:
+def forecast(
+    alarm: MetricAlarm, within_s: float, traffic: Traffic, redrive_s: float | None = None, lags: Lags | None = None
+) -> Forecast:
     """Whether a metric alarm can ring within `within_s` of the injection, and when it is likely to.
 
-    `redrive_s`: for the alarm on a dead-letter queue, how long a message is tried before it gets there.
+    `redrive_s`: for the alarm on a dead-letter queue, how long a message is tried before it gets there. `lags` were
+    measured on the target.
     """
     impossible = _out_of_reach(alarm, traffic)
     if impossible:
@@ -232,10 +233,10 @@ def forecast(alarm: MetricAlarm, within_s: float, traffic: Traffic, redrive_s: f
             f"That is {format_duration(earliest)} at the earliest, and `within` is {format_duration(within_s)}",
         )
     fill = _fill(alarm, traffic, redrive_s)
-    total = time_to_detect(alarm, fill)
+    total = time_to_detect(alarm, fill, lags=lags)
     return Forecast(
         feasible=True,
-        detail=f"{_reach(alarm, traffic)}; {_sum_in_words(alarm, fill, total)}",
+        detail=f"{_reach(alarm, traffic)}; {_sum_in_words(alarm, fill, total, lags)}",
         earliest_s=earliest,
         typical_s=total.typical_s,
         worst_s=total.worst_s,
@@ -243,8 +244,8 @@ def forecast(alarm: MetricAlarm, within_s: float, traffic: Traffic, redrive_s: f
     )
 
 
-def _kind(alarm: MetricAlarm) -> _Kind | None:
-    return _KINDS.get((alarm.namespace or "", alarm.metric_name or ""))
+def _kind(alarm: MetricAlarm) -> Kind | None:
+    return KINDS.get((alarm.namespace or "", alarm.metric_name or ""))
 
 
 def _statistic(alarm: MetricAlarm) -> str:
@@ -253,7 +254,7 @@ def _statistic(alarm: MetricAlarm) -> str:
 
 def _asked(alarm: MetricAlarm) -> str:
     name = f"{alarm.metric_name} {_statistic(alarm)}" if alarm.metric_name else "metric math"
-    return f"{name} {_SIGN[alarm.comparison_operator]} {alarm.threshold:g} in {alarm.period_s} s"
+    return f"{name} {SIGN[alarm.comparison_operator]} {alarm.threshold:g} in {alarm.period_s} s"
 
 
 def _is_above(alarm: MetricAlarm) -> bool:
@@ -263,7 +264,7 @@ def _is_above(alarm: MetricAlarm) -> bool:
 def _out_of_reach(alarm: MetricAlarm, traffic: Traffic) -> str | None:
     """Why no datapoint can ever breach, with the arithmetic; None when one may, or nobody knows."""
     kind = _kind(alarm)
-    if kind is None or alarm.treat_missing_data == "breaching":
+    if kind is None or alarm.missing_data == "breaching":
         # Silence would breach too, and a fault may silence anything.
         return None
     if _is_above(alarm) and _counts(alarm, kind):
@@ -281,7 +282,7 @@ def _out_of_reach(alarm: MetricAlarm, traffic: Traffic) -> str | None:
     return None
 
 
-def _counts(alarm: MetricAlarm, kind: _Kind) -> bool:
+def _counts(alarm: MetricAlarm, kind: Kind) -> bool:
     """Whether the statistic cannot exceed the number of requests."""
     statistic = _statistic(alarm)
     return (statistic == "Sum" and kind.counts_requests) or (statistic == "SampleCount" and kind.sampled_by_request)
@@ -314,7 +315,7 @@ def _offer_more(needed: float, alarm: MetricAlarm, traffic: Traffic) -> str:
 
 def _soonest_fill(alarm: MetricAlarm, traffic: Traffic) -> float:
     kind = _kind(alarm)
-    if kind is None or not _is_above(alarm) or not _counts(alarm, kind) or alarm.treat_missing_data == "breaching":
+    if kind is None or not _is_above(alarm) or not _counts(alarm, kind) or alarm.missing_data == "breaching":
         return 0.0
     return traffic.soonest(needed_of(alarm), alarm.period_s)
 
@@ -324,7 +325,7 @@ def _fill(alarm: MetricAlarm, traffic: Traffic, redrive_s: float | None) -> Stag
     kind, period_s = _kind(alarm), float(alarm.period_s)
     if redrive_s is not None:
         return Stage(redrive_s, redrive_s + _DLQ_POLLING_S)
-    if (alarm.namespace, alarm.metric_name) == _AGE and _is_above(alarm):
+    if (alarm.namespace, alarm.metric_name) == AGE and _is_above(alarm):
         return Stage(alarm.threshold, alarm.threshold + _GAUGE.worst_s)
     if kind is None and _statistic(alarm) in ("Minimum", "Maximum"):
         return _GAUGE
@@ -335,6 +336,15 @@ def _fill(alarm: MetricAlarm, traffic: Traffic, redrive_s: float | None) -> Stag
     else:
         typical = period_s / 2
     return Stage(min(typical, period_s), period_s)
+
+
+def _range_in_words(alarm: MetricAlarm) -> str:
+    looked_at, empty = alarm.evaluation_periods + EXTRA_DATAPOINTS, _empty_periods(alarm)
+    periods = f"{empty} of the {looked_at} periods" if empty < looked_at else f"all {looked_at} periods"
+    return (
+        f"silence rings it only when {periods} of {format_duration(alarm.period_s)} that CloudWatch looks at are "
+        f"empty, {format_duration(empty * alarm.period_s)} after the last datapoint"
+    )
 
 
 def _reach(alarm: MetricAlarm, traffic: Traffic) -> str:
@@ -350,11 +360,12 @@ def _reach(alarm: MetricAlarm, traffic: Traffic) -> str:
     return f"{_asked(alarm)} does not depend on the number of requests: its reach is not known"
 
 
-def _sum_in_words(alarm: MetricAlarm, fill: Stage, total: Stage) -> str:
-    stages = _stages(alarm, fill, EFFECT).items()
+def _sum_in_words(alarm: MetricAlarm, fill: Stage, total: Stage, lags: Lags | None) -> str:
+    stages = _stages(alarm, fill, EFFECT, lags).items()
     told = " + ".join(f"{name} {stage.typical_s:.0f}/{stage.worst_s:.0f}" for name, stage in stages)
     typical, worst = (format_duration(round(seconds)) for seconds in (total.typical_s, total.worst_s))
-    return f"seconds on AWS, typical/worst: {told} = typically {typical}, at worst {worst}"
+    measured = "" if lags is None else ", with the lags measured here"
+    return f"seconds on AWS{measured}, typical/worst: {told} = typically {typical}, at worst {worst}"
 
 
 def _notes(
@@ -365,6 +376,10 @@ def _notes(
             f"at worst it takes {format_duration(round(total.worst_s))} on AWS, "
             f"and `within` is {format_duration(within_s)}"
         )
+    if alarm.missing_data != alarm.treat_missing_data == "breaching":
+        yield IGNORED
+    if alarm.missing_data == "breaching":
+        yield _range_in_words(alarm)
     percent = percentile_of(_statistic(alarm))
     if percent is not None:
         fewest = least_samples(alarm.model_copy(update={"evaluate_low_sample_count_percentile": "ignore"}))
@@ -376,7 +391,7 @@ def _notes(
             f"a message is tried for {format_duration(redrive_s)} before it is dead, longer than `within`: "
             "it rings in time only if messages get there in another way"
         )
-    if (alarm.namespace, alarm.metric_name) == _AGE and _is_above(alarm) and alarm.threshold > within_s:
+    if (alarm.namespace, alarm.metric_name) == AGE and _is_above(alarm) and alarm.threshold > within_s:
         yield (
             f"a message that arrives after the injection is {alarm.threshold:g} s old only after "
             f"{format_duration(alarm.threshold)}, later than `within`"
@@ -435,22 +450,28 @@ def _first_time(rule: CompositeRule, names: list[str], known: Mapping[str, Forec
     return None
 
 
-def forecast_rule(rule: AlertRule, within_s: float) -> Forecast:
-    """Whether an alert of Prometheus can fire within `within_s`: its expression must hold for its whole `for:`.
+def forecast_rules(rules: Sequence[AlertRule], within_s: float) -> Forecast:
+    """Whether an alert of Prometheus can fire within `within_s`: an expression must hold for its whole `for:`.
 
-    When the expression begins to hold depends on what is measured and is not guessed.
+    Of several rules that the alarm may stand for the earliest counts. When an expression begins to hold depends on
+    what is measured and is not guessed.
     """
-    if rule.for_s > within_s:
-        detail = f"its expression must hold for {rule.for_} first, which is longer than {format_duration(within_s)}"
+    first = min(rules, key=lambda rule: rule.for_s)
+    several = f" (the earliest of {len(rules)} rules of this name)" if len(rules) > 1 else ""
+    if first.for_s > within_s:
+        longest = format_duration(within_s)
+        detail = f"its expression must hold for {first.for_} first{several}, which is longer than {longest}"
         return Forecast(feasible=False, detail=detail)
-    return Forecast(feasible=True, detail=f"once its expression has held for {rule.for_}", earliest_s=rule.for_s)
+    detail = f"once its expression has held for {first.for_}{several}"
+    return Forecast(feasible=True, detail=detail, earliest_s=first.for_s)
 
 
 def forecast_all(
     wanted: Mapping[str, float],
-    alarms: Mapping[str, MetricAlarm | CompositeAlarm],
+    alarms: Mapping[str, Definition],
     traffic: Traffic,
     redrives: Mapping[str, float],
+    lags: Lags | None = None,
 ) -> dict[str, Forecast]:
     """Forecasts of the alarms that must ring.
 
@@ -459,20 +480,37 @@ def forecast_all(
         alarms: every alarm of the system by its name
         traffic: what is offered
         redrives: queue -> production seconds for which a message is tried before it gets there
+        lags: measured on the target; None where nothing was
 
     Raises:
         InvalidInput: the rule of a composite alarm cannot be read.
     """
     by_alarm_name = {alarm.alarm_name: alarm for alarm in alarms.values()}
 
-    def judged(alarm: MetricAlarm | CompositeAlarm, within_s: float, above: frozenset[str]) -> Forecast:
+    def judged(alarm: Definition, within_s: float, above: frozenset[str]) -> Forecast:
+        why = only_cloudwatch(alarm)
+        if why is not None:
+            return Forecast(feasible=True, detail=f"cannot be forecast: {why}")
         if isinstance(alarm, MetricAlarm):
-            return forecast(alarm, within_s, traffic, redrives.get(queue_of_depth(alarm) or ""))
+            return forecast(alarm, within_s, traffic, redrives.get(queue_of_depth(alarm) or ""), lags)
+        assert isinstance(alarm, CompositeAlarm)  # all others are CloudWatch's alone
         above |= {alarm.alarm_name}
-        names = [name for name in CompositeRule(alarm.alarm_rule).children if name not in above]
+        below = CompositeRule(alarm.alarm_rule).children & by_alarm_name.keys() - above
+        known = [name for name in below if only_cloudwatch(by_alarm_name[name]) is None]
         # A child has no deadline of its own: what is too late for the parent is told of the parent.
-        children = {name: judged(by_alarm_name[name], math.inf, above) for name in names if name in by_alarm_name}
+        children = {name: judged(by_alarm_name[name], math.inf, above) for name in known}
         found = forecast_composite(alarm, within_s, children)
         return replace(found, notes=tuple(dict.fromkeys(found.notes)))
 
-    return {name: judged(alarms[name], within_s, frozenset()) for name, within_s in wanted.items()}
+    return {
+        name: _told_later(alarms[name], judged(alarms[name], within_s, frozenset()))
+        for name, within_s in wanted.items()
+    }
+
+
+def _told_later(alarm: Definition, found: Forecast) -> Forecast:
+    """The forecast of an alarm whose actions wait for its suppressor: it rings as soon, and tells later."""
+    wait_s = alarm.actions_suppressor_wait_period if isinstance(alarm, CompositeAlarm) else None
+    if not wait_s or found.typical_s is None or found.worst_s is None:
+        return found
+    return replace(found, typical_s=found.typical_s + wait_s, worst_s=found.worst_s + wait_s)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
 
 from tocsin.checkers.answers import Answer, NotObserved, Question
-from tocsin.checkers.must_alarm import TOLERANCE_WALL_S
+from tocsin.checkers.gathering import CanaryRun
 from tocsin.checkers.timeline import Timeline
-from tocsin.model.duration import format_duration
-from tocsin.model.events import Act, CanaryRan
-from tocsin.model.experiment import MustCanary
+from tocsin.model.events import Act
 from tocsin.model.verdict import Judgement, Reason
 
-
-def check_must_canaries(timeline: Timeline) -> Iterator[Answer]:
-    """A canary notices when a run that began after the injection fails, also after its retry."""
-    for entry in timeline.expect.must_canaries:
-        yield _notices(timeline, entry)
+RETRIED_AT_MOST = 1 / 3
+"""Share of a canary's runs that may pass only at their second attempt. One run always may: it was a blip."""
 
 
 def check_canaries(timeline: Timeline) -> Iterator[Answer]:
@@ -41,12 +38,17 @@ def canaries_recovered(timeline: Timeline) -> float | None:
     for name in _names(timeline):
         recovered: float | None = None
         for run in _runs_after(timeline, name):
-            ended = run.at + run.ms / 1000
-            recovered = (recovered or ended) if run.ok_after_retry and not run.broken else None
+            recovered = (recovered or run.known_at) if run.ok_after_retry and not run.broken else None
         if recovered is None:
             return None
         ends.append(recovered)
     return max(ends, default=None)
+
+
+def canaries_failed_until(timeline: Timeline) -> float | None:
+    """When the last run began that failed after the undo; None if none did."""
+    runs = (run for name in _names(timeline) for run in _runs_after(timeline, name))
+    return max((run.at for run in runs if not run.ok_after_retry and not run.broken), default=None)
 
 
 def silent_canaries(timeline: Timeline) -> list[str]:
@@ -55,50 +57,93 @@ def silent_canaries(timeline: Timeline) -> list[str]:
 
 
 def _names(timeline: Timeline) -> list[str]:
-    ran = (run.canary for run in timeline.of_kind(CanaryRan))
     asked = (entry.canary for entry in timeline.expect.must_canaries)
-    return list(dict.fromkeys((*ran, *asked)))
+    return list(dict.fromkeys((*timeline.runs_by_canary, *asked)))
 
 
-def _runs_before(timeline: Timeline, name: str) -> list[CanaryRan]:
+def runs_before(timeline: Timeline, name: str) -> list[CanaryRun]:
     """Runs that ended before the injection was requested; one that straddles it tells nothing."""
     end = timeline.requested if timeline.requested is not None else timeline.end
     span = timeline.acts.get(Act.BASELINE)
-    runs = (run for run in timeline.of_kind(CanaryRan) if run.canary == name)
-    return [run for run in runs if span and run.at >= span.start and run.at + run.ms / 1000 <= end]
+    runs = timeline.runs_by_canary.get(name, ())
+    return [run for run in runs if span and run.at >= span.start and run.known_at <= end]
 
 
-def _runs_after(timeline: Timeline, name: str) -> list[CanaryRan]:
+def _runs_after(timeline: Timeline, name: str) -> list[CanaryRun]:
+    """Runs that began after the undo was verified; one that straddles it tells nothing."""
     verified = timeline.verified
-    return [
-        run for run in timeline.of_kind(CanaryRan) if run.canary == name and verified is not None and run.at >= verified
-    ]
+    runs = timeline.runs_by_canary.get(name, [])
+    return [] if verified is None else runs[bisect_left(runs, verified, key=attrgetter("at")) :]
 
 
 def _before(question: Question, timeline: Timeline, names: list[str]) -> Judgement:
-    runs = {name: _runs_before(timeline, name) for name in names}
+    runs = {name: runs_before(timeline, name) for name in names}
     failed = [run for name in names for run in runs[name] if not run.broken and not run.ok_after_retry]
     if failed:
         return question.failed(
-            Reason.CANARY_FAILED, f"{_told(failed[0])} before anything was broken", failed=len(failed)
+            Reason.CANARY_FAILED, f"{words_of(failed[0])} before anything was broken", failed=len(failed)
         )
-    return _unseen(question, runs) or question.passed(
-        f"{len(names)} canaries, {sum(len(found) for found in runs.values())} runs"
-    )
+    living = _living_on_retries(runs)
+    if living:
+        return question.failed(Reason.CANARY_FAILED, f"{living} before anything was broken")
+    lucky = [name for name, found in runs.items() if found and all(retried(run) for run in found)]
+    if lucky:
+        told = f"{lucky[0]} ran once, and passed only at its second attempt: {runs[lucky[0]][0].detail}"
+        return question.unknown(Reason.NO_EVIDENCE, told)
+    count = sum(len(found) for found in runs.values())
+    return _unseen(question, runs) or _passed(question, f"{len(names)} canaries, {count} runs", runs)
 
 
 def _after(question: Question, timeline: Timeline, names: list[str]) -> Judgement:
     if timeline.verified is None:
         return question.unknown(Reason.NO_EVIDENCE, "the undo was not verified")
-    last = {name: _runs_after(timeline, name)[-1:] for name in names}
-    failed = [run for runs in last.values() for run in runs if not run.broken and not run.ok_after_retry]
+    runs = {name: _runs_after(timeline, name) for name in names}
+    last = {name: found[-1:] for name, found in runs.items()}
+    failed = [run for found in last.values() for run in found if not run.broken and not run.ok_after_retry]
     if failed:
-        told = "; ".join(_told(run) for run in failed)
+        told = "; ".join(words_of(run) for run in failed)
         return question.failed(Reason.NOT_RECOVERED, f"still failing at the end: {told}", failed=len(failed))
-    return _unseen(question, last) or question.passed(f"the last runs of all {len(names)} canaries passed")
+    well = {name: _since_it_failed(found) for name, found in runs.items()}
+    living = _living_on_retries(well)
+    if living:
+        return question.failed(Reason.NOT_RECOVERED, f"{living} since it passes again")
+    return _unseen(question, last) or _passed(question, f"the last runs of all {len(names)} canaries passed", well)
 
 
-def _unseen(question: Question, runs: dict[str, list[CanaryRan]]) -> Judgement | None:
+def _since_it_failed(runs: list[CanaryRun]) -> list[CanaryRun]:
+    """The runs after the last one that failed at both attempts."""
+    failed = [index for index, run in enumerate(runs) if not run.broken and not run.ok_after_retry]
+    return runs[failed[-1] + 1 :] if failed else runs
+
+
+def retried(run: CanaryRun) -> bool:
+    """Whether it passed, and only at its second attempt."""
+    return not run.ok and run.ok_after_retry and not run.broken
+
+
+def _living_on_retries(runs: Mapping[str, list[CanaryRun]]) -> str:
+    """The first canary that passes at its second attempt as a habit, in words; a retry is for a blip."""
+    for name, found in runs.items():
+        second = [run for run in found if retried(run)]
+        if len(second) > 1 and len(second) > RETRIED_AT_MOST * len(found):
+            return (
+                f"{name} passed only at its second attempt in {len(second)} of {len(found)} runs ({second[0].detail})"
+            )
+    return ""
+
+
+def _passed(question: Question, told: str, runs: Mapping[str, list[CanaryRun]]) -> Judgement:
+    """A pass that says which runs needed their second attempt."""
+    counts = {name: sum(retried(run) for run in found) for name, found in runs.items()}
+    if not any(counts.values()):
+        return question.passed(told)
+    needed = ", ".join(f"{name}: {count} of {len(runs[name])}" for name, count in counts.items() if count)
+    return question.passed(
+        f"{told}; only at their second attempt passed runs of {needed}", retried=sum(counts.values())
+    )
+
+
+def _unseen(question: Question, runs: dict[str, list[CanaryRun]]) -> Judgement | None:
     silent = [name for name, found in runs.items() if not found]
     if silent:
         return question.unknown(Reason.NO_EVIDENCE, f"no run was seen of {', '.join(silent)}")
@@ -108,40 +153,5 @@ def _unseen(question: Question, runs: dict[str, list[CanaryRan]]) -> Judgement |
     return None
 
 
-def _notices(timeline: Timeline, entry: MustCanary) -> Judgement:
-    within = format_duration(entry.within)
-    question = Question(f"canary:{entry.canary}", f"the canary {entry.canary} notices within {within}")
-    if timeline.accepted is None:
-        return question.unknown(Reason.NO_EVIDENCE, "nothing was injected that it could have noticed")
-    before = _runs_before(timeline, entry.canary)
-    if any(not run.broken and not run.ok_after_retry for run in before):
-        return question.unknown(Reason.RANG_BEFORE_FAULT, "it failed before the injection: it proves nothing")
-    if not any(not run.broken for run in before):
-        return question.unknown(Reason.NO_EVIDENCE, "it was not seen to pass before the injection: it proves nothing")
-    runs = [run for run in timeline.of_kind(CanaryRan) if run.canary == entry.canary]
-    during = [r for r in runs if timeline.accepted < r.at <= timeline.fault_end and not r.broken]
-    failed = [run for run in during if not run.ok_after_retry]
-    if failed:
-        return _noticed(question, timeline, entry, failed[0])
-    if timeline.fault_end < timeline.accepted + timeline.wall(entry.within) - TOLERANCE_WALL_S:
-        return question.unknown(Reason.WINDOW_CUT, "it had not noticed when the fault ended")
-    if not during:
-        return question.unknown(Reason.NOT_WATCHED, "it did not run while the fault was in place")
-    return question.failed(
-        Reason.CANARY_BLIND, f"it ran {len(during)} times during the fault and never failed", runs=len(during)
-    )
-
-
-def _noticed(question: Question, timeline: Timeline, entry: MustCanary, run: CanaryRan) -> Judgement:
-    assert timeline.accepted is not None
-    after_s = timeline.production(run.at - timeline.accepted)
-    told = f"failed {format_duration(after_s)} after the injection ({_told(run)})"
-    if after_s > entry.within:
-        return question.failed(
-            Reason.RANG_LATE, f"{told}, later than {format_duration(entry.within)}", noticed_s=after_s
-        )
-    return question.passed(told, noticed_s=after_s)
-
-
-def _told(run: CanaryRan) -> str:
+def words_of(run: CanaryRun) -> str:
     return f"{run.canary}: {run.detail}" if run.detail else run.canary

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
-from tocsin.checkers.answers import Answer, Question
-from tocsin.checkers.load import count_statuses, error_share
-from tocsin.checkers.quiet_alarm import unproven_silence
+from tocsin.checkers.answers import Answer, NotObserved, Question
+from tocsin.checkers.quiet_alarm import stayed_without_data, unproven_silence
 from tocsin.checkers.timeline import Timeline
 from tocsin.model.duration import format_duration
-from tocsin.model.events import CanaryRan, FaultStage
+from tocsin.model.events import FaultStage
+from tocsin.model.traffic import count_statuses, error_share
 from tocsin.model.verdict import Finding, Reason
 
 
 def check_gap(timeline: Timeline) -> Iterator[Answer]:
-    """Any documented alarm that rings (and is not itself expected to) refutes the gap."""
+    """Any documented alarm that rings (and is not itself expected to) refutes the gap; silence alone shows none.
+
+    A gap is a hurt that nobody is told about. Where nobody was seen to be hurt there was nothing to tell.
+    """
     gap = timeline.expect.gap
     if gap is None:
         return
@@ -31,8 +35,19 @@ def check_gap(timeline: Timeline) -> Iterator[Answer]:
         if unproven is not None:
             yield unproven.model_copy(update={"message": f"{name}: {unproven.message}"})
             return
+    hurt = [*_failed_canaries(timeline), *_complaints(timeline)]
+    if not hurt:
+        yield question.unknown(
+            Reason.NOBODY_HURT,
+            f"{len(alarms)} alarms were watched and none rang, and nobody was seen to be hurt either: {_seen(timeline)}"
+            ". Add a canary that walks what is broken, or take `gap` out",
+        )
+        return
     yield question.passed(f"{len(alarms)} alarms were watched and none rang")
-    yield Finding(kind="gap", subject=timeline.system.system, message=f"{gap} Seen: {_hurt(timeline)}.")
+    for name in alarms:
+        if stayed_without_data(timeline, name):
+            yield NotObserved(f"{name}: it was in INSUFFICIENT_DATA all the while, so its silence is no health.")
+    yield Finding(kind="gap", subject=timeline.system.system, message=f"{gap} Seen: {_seen(timeline)}.")
 
 
 def _rang(timeline: Timeline, alarm: str) -> float | None:
@@ -42,22 +57,35 @@ def _rang(timeline: Timeline, alarm: str) -> float | None:
     return None if at is None else timeline.production(at - timeline.accepted)
 
 
-def _hurt(timeline: Timeline) -> str:
-    statuses = count_statuses(timeline.fault_load)
+def _failed_canaries(timeline: Timeline) -> list[str]:
+    """Canaries that failed under the fault, in their second attempt too."""
     failed = {
         run.canary
-        for run in timeline.of_kind(CanaryRan)
+        for run in timeline.canary_runs
         if timeline.accepted is not None
         and timeline.accepted < run.at <= timeline.fault_end
         and not run.broken
         and not run.ok_after_retry
     }
+    return [f"failing canaries: {', '.join(sorted(failed))}"] if failed else []
+
+
+def _complaints(timeline: Timeline) -> list[str]:
+    """What callers got under the fault that no chance explains, in the worst minute of it or in all of it."""
+    healthy, seconds = timeline.healthy, timeline.fault_load
+    whole = [seconds] if healthy.is_broken(seconds) else []
+    broken = chain(whole, healthy.broken_windows(seconds, timeline.scale))
+    return [told] if (told := next((one for part in broken if (one := healthy.complaint(part))), None)) else []
+
+
+def _seen(timeline: Timeline) -> str:
+    statuses = count_statuses(timeline.fault_load)
     effects = [e.detail for e in timeline.fault_changes if e.stage == FaultStage.EFFECTIVE and e.detail]
     parts = [
         f"{error_share(statuses):.1%} of {statuses.total()} answers failed during the fault"
         if statuses.total()
         else "no traffic",
-        f"failing canaries: {', '.join(sorted(failed))}" if failed else "no canary failed",
+        *(_failed_canaries(timeline) or ["no canary failed"]),
         *effects,
     ]
     return "; ".join(parts)

@@ -33,6 +33,12 @@ def hypothesis_recovered(timeline: Timeline) -> float | None:
     return recovered
 
 
+def hypothesis_failed_until(timeline: Timeline) -> float | None:
+    """When the hypothesis was last found unmet after the undo; None if it never was."""
+    unmet = (check.at for check in timeline.of_kind(HypothesisChecked) if check.act == Act.RECOVERY and not check.met)
+    return max(unmet, default=None)
+
+
 def _last(question: Question, checks: list[HypothesisChecked]) -> Judgement:
     if not checks:
         return question.unknown(Reason.NO_EVIDENCE, "it was not checked")

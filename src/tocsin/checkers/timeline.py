@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import TypeVar
 
+from tocsin.checkers.gathering import CanaryRun, Watched, gathered
+from tocsin.checkers.polls import AlarmRecord, Said
 from tocsin.errors import InvalidInput
 from tocsin.model.events import (
     Act,
@@ -15,8 +16,8 @@ from tocsin.model.events import (
     ActStarted,
     AlarmChanged,
     AlarmForecast,
+    AlarmNotEvaluated,
     AlarmSeen,
-    AlarmsPolled,
     DrillStarted,
     Event,
     FaultChanged,
@@ -27,6 +28,7 @@ from tocsin.model.events import (
 )
 from tocsin.model.experiment import Expect, Experiment
 from tocsin.model.system import AlarmState, System
+from tocsin.model.traffic import Healthy, Served
 
 E = TypeVar("E")
 
@@ -34,9 +36,6 @@ LONGEST_SILENCE_S = 60.0
 """Production seconds that may pass between two reports of the alarm watcher: CloudWatch's own resolution."""
 LONGEST_SILENCE_WALL_S = 2.0
 """Wall seconds on top of it: a busy machine is not a dead watcher."""
-
-SETTLING_WALL_S = 1.0
-"""Wall seconds after a transition in which a polled state may still be the old one."""
 
 CLOSING = (FaultStage.VERIFIED, FaultStage.DRIFTED, FaultStage.UNDO_FAILED)
 """Stages that say how the undo of a fault ended."""
@@ -58,27 +57,57 @@ class Span:
 class Timeline:
     """All events of one drill in the order of their time, and what follows from them.
 
-    Every time is wall-clock epoch seconds; `production` turns a difference into production seconds.
+    Every time is wall-clock epoch seconds; `production` turns a difference into production seconds. What comes by the
+    hundred thousand (polls, canary runs, seconds of load) is kept as small as it can be asked about:
+    `tocsin.checkers.gathering`.
     """
 
-    events: Sequence[Event]
     started: DrillStarted
+    events: Mapping[type[object], Sequence[Event]]
+    """by kind; without those that have a place of their own below"""
+    alarms: AlarmRecord
+    canary_runs: Sequence[CanaryRun]
+    load: Sequence[LoadSecond]
+    """every second of load"""
+    measured: Sequence[Watched]
+    """every stretch in which the harness measured whether this machine keeps up"""
+    rest: tuple[float, float]
+    """time of the first and of the last event of all kinds, those of canaries and of load apart"""
 
     @classmethod
-    def of(cls, events: Iterable[Event]) -> Timeline:
-        """Index a history.
+    def of(cls, events: Iterable[Event] | Timeline) -> Timeline:
+        """Index a history; its events may come in any order, and are not kept. One that is indexed is taken as it is.
 
         Raises:
             InvalidInput: there is no `drill_started` event, so nobody knows what was expected.
         """
-        ordered = tuple(sorted(events, key=lambda event: event.at))
-        started = next((event for event in ordered if isinstance(event, DrillStarted)), None)
-        if started is None:
+        if isinstance(events, Timeline):
+            return events
+        found = gathered(events)
+        kinds = found.kinds()
+        started = next(iter(kinds.get(DrillStarted, ())), None)
+        if not isinstance(started, DrillStarted):
             raise InvalidInput(
                 "expected a history that holds 'drill_started', found none: "
                 "the drill ended before it began. Run it again."
             )
-        return cls(events=ordered, started=started)
+        return cls(
+            started=started,
+            events=kinds,
+            alarms=found.alarms,
+            canary_runs=found.canary_runs(),
+            load=found.load(),
+            measured=found.measured(),
+            rest=(found.first, found.last),
+        )
+
+    def without(self, touched: Callable[[CanaryRun | LoadSecond], bool]) -> Timeline:
+        """The history without some canary runs and seconds of load."""
+        return replace(
+            self,
+            canary_runs=[run for run in self.canary_runs if not touched(run)],
+            load=tuple(second for second in self.load if not touched(second)),
+        )
 
     # -- what was planned ---------------------------------------------------------------------------
 
@@ -118,15 +147,28 @@ class Timeline:
         return self.started.at
 
     @cached_property
+    def first(self) -> float:
+        """When the first event was written."""
+        return min([self.rest[0], *(found[0].at for found in (self.canary_runs, self.load) if found)])
+
+    @cached_property
     def end(self) -> float:
         """When the last event was written."""
-        return self.events[-1].at
+        return max([self.rest[1], *(found[-1].at for found in (self.canary_runs, self.load) if found)])
 
     # -- events -------------------------------------------------------------------------------------
 
     def of_kind(self, kind: type[E]) -> tuple[E, ...]:
-        """All events of one type, in the order of their time."""
-        return tuple(event for event in self.events if isinstance(event, kind))
+        """All events of one type, in the order of their time; of those that are kept here by kind."""
+        return tuple(event for event in self.events.get(kind, ()) if isinstance(event, kind))
+
+    @cached_property
+    def runs_by_canary(self) -> dict[str, list[CanaryRun]]:
+        """The runs of each canary, in the order in which canaries were first seen."""
+        found: dict[str, list[CanaryRun]] = {}
+        for run in self.canary_runs:
+            found.setdefault(run.canary, []).append(run)
+        return found
 
     @cached_property
     def stopped(self) -> Stopped | None:
@@ -218,9 +260,19 @@ class Timeline:
 
     # -- alarms -------------------------------------------------------------------------------------
 
+    @cached_property
+    def _changes(self) -> dict[str, tuple[AlarmChanged, ...]]:
+        changes: dict[str, list[AlarmChanged]] = {}
+        for event in self.of_kind(AlarmChanged):
+            own = changes.setdefault(event.alarm, [])
+            # One item of CloudWatch's history that was read, or written, twice is one transition.
+            if not own or (own[-1].at, own[-1].after) != (event.at, event.after):
+                own.append(event)
+        return {alarm: tuple(own) for alarm, own in changes.items()}
+
     def alarm_changes(self, alarm: str) -> tuple[AlarmChanged, ...]:
         """All transitions of one alarm."""
-        return tuple(event for event in self.of_kind(AlarmChanged) if event.alarm == alarm)
+        return self._changes.get(alarm, ())
 
     def rings(self, alarm: str, after: float, until: float | None = None) -> tuple[AlarmChanged, ...]:
         """Transitions to ALARM strictly after an instant."""
@@ -247,53 +299,34 @@ class Timeline:
         """What preflight expected of the alarm, if it was asked."""
         return next((event for event in self.of_kind(AlarmForecast) if event.alarm == alarm), None)
 
-    @cached_property
-    def _statements(self) -> dict[str, tuple[tuple[float, AlarmState], ...]]:
-        said: dict[str, list[tuple[float, AlarmState]]] = {}
-        changed_at: dict[str, float] = {}
-        for event in self.events:
-            if isinstance(event, AlarmSeen):
-                said.setdefault(event.alarm, []).append((event.at, event.state))
-            elif isinstance(event, AlarmChanged):
-                changed_at[event.alarm] = event.at
-                said.setdefault(event.alarm, []).append((event.at, event.after))
-            elif isinstance(event, AlarmsPolled):
-                for alarm, state in event.states.items():
-                    # The answer to a poll may be older than a transition that was stamped while it travelled.
-                    if event.at - changed_at.get(alarm, float("-inf")) > SETTLING_WALL_S:
-                        said.setdefault(alarm, []).append((event.at, state))
-        return {alarm: tuple(states) for alarm, states in said.items()}
-
-    def alarm_states(self, alarm: str) -> tuple[tuple[float, AlarmState], ...]:
-        """Every statement about an alarm's state, by reading, transition or poll, in the order of time."""
-        return self._statements.get(alarm, ())
+    def said(self, alarm: str) -> Said:
+        """Every statement about an alarm's state, by reading, transition or poll."""
+        return self.alarms.said(alarm)
 
     @cached_property
-    def _looks(self) -> dict[str, tuple[float, ...]]:
-        looks: dict[str, list[float]] = {}
-        for event in self.events:
-            if isinstance(event, AlarmSeen):
-                looks.setdefault(event.alarm, []).append(event.at)
-            elif isinstance(event, AlarmsPolled):
-                for alarm in event.states:
-                    looks.setdefault(alarm, []).append(event.at)
-        return {alarm: tuple(times) for alarm, times in looks.items()}
+    def never_evaluated(self) -> dict[str, str]:
+        """Alarms that the target does not have, because nobody there could evaluate them, and why."""
+        return {event.alarm: event.detail for event in self.of_kind(AlarmNotEvaluated)}
+
+    def not_evaluated(self, alarm: str, start: float, end: float) -> str | None:
+        """Why CloudWatch did not evaluate the alarm in a window, as it said itself; None when it did not say so."""
+        return self.alarms.unevaluated(alarm, start, end)
+
+    def states_within(self, alarm: str, start: float, end: float) -> frozenset[AlarmState]:
+        """Every state that the alarm was in from `start` to `end`; none before it was first seen."""
+        first, later = self.state_at(alarm, start), self.said(alarm).within(start, end)
+        return later if first is None else later | {first}
 
     def state_at(self, alarm: str, at: float) -> AlarmState | None:
         """The alarm's state at an instant; None before it was first seen."""
-        state: AlarmState | None = None
-        for when, found in self.alarm_states(alarm):
-            if when > at:
-                break
-            state = found
-        return state
+        return self.said(alarm).state_at(at)
 
     def in_alarm(self, alarm: str, after: float, until: float) -> float | None:
         """First instant in (after, until] at which anything says that the alarm is in ALARM.
 
         Polled states count too, so that a transition missing from the history is not read as silence.
         """
-        return next((at for at, state in self.alarm_states(alarm) if state == "ALARM" and after < at <= until), None)
+        return self.said(alarm).first("ALARM", after, until)
 
     def rang_before_fault(self, alarm: str) -> float | None:
         """When the alarm was in ALARM at any time from the first look at it to the injection."""
@@ -308,21 +341,14 @@ class Timeline:
 
     def watch_gap(self, alarm: str, start: float, end: float) -> float:
         """The longest time (production seconds) in a window for which nobody looked at the alarm."""
-        marks = [start, *(at for at in self._looks.get(alarm, ()) if start <= at <= end), end]
-        return self.production(max(later - earlier for earlier, later in pairwise(marks)))
+        return self.production(self.alarms.longest_gap(alarm, start, end))
 
     def watched(self, alarm: str, start: float, end: float) -> bool:
         """Whether the watcher looked often enough from `start` to `end` to have seen anything there was."""
         longest = LONGEST_SILENCE_S + self.production(LONGEST_SILENCE_WALL_S)
-        seen = any(at <= end for at in self._looks.get(alarm, ()))
-        return seen and self.watch_gap(alarm, start, end) <= longest
+        return self.alarms.was_seen(alarm, end) and self.watch_gap(alarm, start, end) <= longest
 
     # -- load ---------------------------------------------------------------------------------------
-
-    @cached_property
-    def load(self) -> tuple[LoadSecond, ...]:
-        """Every second of load."""
-        return self.of_kind(LoadSecond)
 
     def load_within(self, start: float, end: float) -> tuple[LoadSecond, ...]:
         """Seconds of load that lie wholly between two instants."""
@@ -351,3 +377,19 @@ class Timeline:
     def recovery_load(self) -> tuple[LoadSecond, ...]:
         """Seconds after the undo was verified."""
         return () if self.verified is None else self.load_within(self.verified, self.end + 1)
+
+    @cached_property
+    def healthy(self) -> Healthy:
+        """What callers of the healthy system get, as far as the answers before the fault tell."""
+        return Healthy.of(self.system.objectives, self.baseline_load)
+
+    @cached_property
+    def load_since_undo(self) -> list[LoadSecond]:
+        """Seconds with answers, that too which the verified undo cuts through: what is good in it was good at once."""
+        verified = self.verified
+        return [one for one in self.load if one.answered and verified is not None and verified < one.at + 1]
+
+    @cached_property
+    def served(self) -> Served:
+        """How callers are served since the verified undo, by the looks that the drill planned."""
+        return self.healthy.served(self.load_since_undo, self.scale, self.started.looks)

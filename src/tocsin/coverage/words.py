@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tocsin.coverage.table import Coverage, Role, Row, Seen, State
 from tocsin.model.duration import format_duration
+from tocsin.shown import for_markdown, for_markdown_code
 
 _HEADINGS = {"alarm": "Alarms", "procedure": "Procedures", "check": "Checks", "figure": "Figures"}
 _ROLES: dict[Role, str] = {
@@ -24,6 +25,8 @@ _ROLES: dict[Role, str] = {
 }
 _STYLE = {
     State.PROVEN: "green",
+    State.RANG: "yellow",
+    State.CHANGED: "yellow",
     State.NOT_DRILLED: "dim",
     State.UNKNOWN: "yellow",
     State.FAILED: "bold red",
@@ -33,6 +36,8 @@ _STYLE = {
 }
 _COUNTED = {
     State.FAILED: "failed",
+    State.RANG: "rang only",
+    State.CHANGED: "changed since they were proven",
     State.UNKNOWN: "unknown",
     State.UNTESTED: "untested with a reason",
     State.WRONG: "wrong in the runbook",
@@ -72,7 +77,7 @@ def _document(coverages: Sequence[Coverage]) -> Iterator[str]:
     if not any(coverage.drilled for coverage in coverages):
         yield "What is covered has a drill or a canary; whether it was proven, the command tells where drills have run."
     for coverage in coverages:
-        yield from ("", f"## {coverage.title}", "")
+        yield from ("", f"## {_line(coverage.title)}", "")
         yield f"{_line(coverage.runbook or coverage.system)}: {summary(coverage)}."
         for kind, heading in _HEADINGS.items():
             rows = [row for row in coverage.rows if row.kind == kind]
@@ -80,7 +85,10 @@ def _document(coverages: Sequence[Coverage]) -> Iterator[str]:
                 yield from ("", f"### {heading}", "", *_table(rows, drilled=coverage.drilled))
         if coverage.gaps:
             yield from ("", "### Nobody is told", "")
-            yield from (f"- `{gap.experiment}`: {_line(gap.says)}{_gap_seen(gap.seen)}" for gap in coverage.gaps)
+            yield from (
+                f"- {for_markdown_code(gap.experiment)}: {_line(gap.says)}{_gap_seen(gap.seen)}"
+                for gap in coverage.gaps
+            )
 
 
 def _table(rows: Sequence[Row], *, drilled: bool) -> Iterator[str]:
@@ -90,7 +98,7 @@ def _table(rows: Sequence[Row], *, drilled: bool) -> Iterator[str]:
     for row in rows:
         cells = [
             _state(row, drilled=drilled),
-            f"{_line(row.title)} (`{row.id}`)",
+            f"{_line(row.title)} ({for_markdown_code(row.id)})",
             _line(row.runbook or "not in it"),
             _how(row),
         ]
@@ -123,7 +131,16 @@ def _last(row: Row) -> str:
 def _told(seen: Seen) -> str:
     at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seen.at))
     rang = "" if seen.rang_s is None else f", rang after {format_duration(round(seen.rang_s))}"
-    return f"{seen.outcome.value}: {seen.experiment} on {seen.target}, {at}{rang}"
+    why = "" if seen.reason is None else f", {seen.reason.value.replace('_', ' ')}"
+    more = [*seen.not_shown, *(["the drill failed otherwise"] if seen.drill_failed else [])]
+    more += [] if seen.changed == () else [_changed(seen.changed)]
+    return "; ".join([f"{seen.outcome.value}{why}: {seen.experiment} on {seen.target}, {at}{rang}", *more])
+
+
+def _changed(changed: tuple[str, ...] | None) -> str:
+    if changed is None:
+        return "by an older version, which did not record of what"
+    return f"changed since: {', '.join(changed)}"
 
 
 def _gap_seen(seen: Seen | None) -> str:
@@ -131,8 +148,7 @@ def _gap_seen(seen: Seen | None) -> str:
 
 
 def _line(text: str) -> str:
-    """One line that neither breaks a table nor is read as HTML."""
-    return " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return for_markdown(text)
 
 
 def show(coverage: Coverage, console: Console) -> None:

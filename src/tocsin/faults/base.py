@@ -7,17 +7,17 @@ is written once, in `lifecycle.py`.
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import ConfigDict, Field
 
-from tocsin.iam import ANY, Arns
+from tocsin.aws.iam import ANY, Arns, Grant
+from tocsin.aws.target import Aws
+from tocsin.errors import Refused
 from tocsin.model.base import Model
-from tocsin.target import Target
+from tocsin.model.system import System
 
 
 class State(Model):
@@ -32,31 +32,6 @@ class State(Model):
 StateT = TypeVar("StateT", bound=State)
 
 
-@dataclass(frozen=True)
-class Aws:
-    """What a fault may use: clients of the target, the id of its ledger entry, and production time."""
-
-    target: Target
-    entry: str
-    expires_at: float | None = None
-    """Epoch seconds at which a self-expiring fault ends by itself."""
-    wait: Callable[[float], None] = time.sleep
-    """Sleeps in wall seconds. While a drill injects, raises Refused when its end is asked for."""
-
-    def client(self, service: str) -> Any:
-        """A boto3 client of the target."""
-        return self.target.client(service)
-
-    @property
-    def partition(self) -> str:
-        """`aws`, or that of China or of the government regions."""
-        return str(self.target.session.get_partition_for_region(self.target.region))
-
-    def arn(self, service: str, resource: str) -> str:
-        """ARN of a resource in the target's account and region, whose name is all there is to know."""
-        return f"arn:{self.partition}:{service}:{self.target.region}:{self.target.account}:{resource}"
-
-
 class Change(Protocol):
     """What the guards of a change ask about."""
 
@@ -66,6 +41,11 @@ class Change(Protocol):
 
     def arns(self, aws: Aws) -> tuple[str, ...]:
         """ARNs of what is changed."""
+
+
+def not_as_assumed(expected: str, found: str, why: str) -> Refused:
+    """What a fault answers before anything is written down, where its undo would not lead back to what is there."""
+    return Refused("undo", f"expected {expected}, found {found}: {why}. Nothing was changed.")
 
 
 class ScheduledCall(Model):
@@ -102,11 +82,25 @@ class Fault(Model, ABC, Generic[StateT]):
     """IAM actions for remembering, injecting, seeing the effect, undoing and verifying."""
     effect_within_s: ClassVar[float] = 120.0
     """Production seconds after which the absence of an effect is a fact."""
+    begins_within_s: ClassVar[float] = 0.0
+    """Production seconds for which AWS may still show the state of before, although it has taken the call that breaks
+    it: what looks as before in that time is not yet called mended. 0 where the undo writes what was before in any
+    case, and so comes after whatever is on its way."""
+    burns_processor: ClassVar[bool] = False
+    """Whether it takes a whole processor on purpose: on the sandbox, this machine's. Beside it no other drill runs."""
     expires: ClassVar[bool] = False
     """Whether AWS ends it by itself at `Aws.expires_at`, also when nobody is left to undo it."""
     heals: ClassVar[bool] = False
     """Whether AWS mends it by itself at once, as a stopped task is replaced: the undo only waits for that, and what is
     neither as before nor as broken is on its way, and no drift. Such a state holds counts, never identities."""
+
+    def effect_within(self, prior: StateT) -> float:
+        """Production seconds after which the absence of an effect is a fact, where that depends on the resource."""
+        return self.effect_within_s
+
+    def on_its_way(self, now: StateT, prior: StateT) -> bool:
+        """Whether a state is between before and broken because the fault comes, or goes, piece by piece: no drift."""
+        return False
 
     @property
     @abstractmethod
@@ -117,17 +111,58 @@ class Fault(Model, ABC, Generic[StateT]):
     def arns(self, aws: Aws) -> tuple[str, ...]:
         """ARNs of the resources that are changed: what must have opted in, and what counts for the blast radius."""
 
+    def unknown_in(self, system: System) -> str | None:
+        """What the arguments name of the system of their experiment and the system file does not have, in words.
+
+        Most faults name nothing of it: None.
+        """
+        return None
+
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
         """ARNs on which IAM must allow one of the `permissions`, as far as the arguments name them.
 
         What only the account knows (an id, the name of a dead-letter queue) is a wildcard. An action that IAM cannot
-        limit to a resource keeps this answer: any.
+        limit to a resource keeps this answer: any. None at all where it is not needed with these arguments.
         """
         return ANY
 
+    def key_grants(self, aws: Aws) -> Iterator[Grant]:
+        """What its calls need of keys with which the account has encrypted what they are about: only the account knows.
+
+        Where it does not say, nothing.
+        """
+        yield from ()
+
+    def check_bites(self, aws: Aws) -> None:
+        """Whether it would do anything here: not every target does what AWS does, and not every argument names a use.
+
+        Asked before anything is changed. Most faults show in `observe` what they change: nothing is asked.
+
+        Raises:
+            Refused: it would do nothing; says why.
+        """
+
+    def felt(self, aws: Aws, since: float) -> int | None:
+        """How many calls were refused, or failed, because of it since then (epoch seconds).
+
+        None where that cannot be had here; most faults are felt by callers that nobody counts.
+        """
+        return None
+
+    def look_ahead(self, aws: Aws, prior: StateT) -> None:
+        """Make once the reads that come only later in its life, as of what it will have made for its ledger entry.
+
+        Changes nothing. What is found says nothing, that it can be asked does. Most ask nothing that the first
+        `observe` does not.
+        """
+
     @abstractmethod
     def observe(self, aws: Aws, prior: StateT | None) -> StateT:
-        """Read the state now. `prior` is None the first time: that reading is what the undo goes back to."""
+        """Read the state now. `prior` is None the first time: that reading is what the undo goes back to.
+
+        It may raise Refused then: on this target there can be no such fault, or (`not_as_assumed`) its undo could not
+        put back what is there.
+        """
 
     @abstractmethod
     def broken(self, prior: StateT) -> StateT:

@@ -11,15 +11,25 @@ import json
 import time
 from collections.abc import Iterator
 
-from tocsin.faults.base import Aws, ScheduledCall
+from tocsin.aws.iam import Arns, Grant
+from tocsin.aws.target import Aws, aws_errors
+from tocsin.faults.base import ScheduledCall
 from tocsin.faults.deny import none_if
-from tocsin.iam import Arns, Grant
-from tocsin.target import aws_errors
 
 PERMISSIONS = ("scheduler:CreateSchedule", "scheduler:DeleteSchedule", "iam:PassRole")
 """IAM actions of whoever runs drills on a target with a `dead_man_role`; the role itself needs the scheduled calls.
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/setting-up.html
 """
+CALLS = (
+    "ecs:UpdateService",
+    "lambda:DeleteFunctionConcurrency",
+    "lambda:PutFunctionConcurrency",
+    "lambda:UpdateAlias",
+    "lambda:UpdateEventSourceMapping",
+    "rds:ModifyDBProxyTargetGroup",
+    "rds:StartDBInstance",
+)
+"""What the schedules of all faults call, as the role must be allowed it."""
 _RETRIED_FOR_S = 3600
 """A call that fails is tried again for so long, and not for the day that is the default: it must not surprise anybody
 who has long gone on."""
@@ -46,21 +56,29 @@ def arm(aws: Aws, call: ScheduledCall, role: str) -> None:
         TargetError: AWS refused it, there is no schedule.
     """
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(aws.expires_at))
-    with aws_errors(f"scheduling the end of the fault as {schedule_name(aws.entry)}"):
-        aws.client("scheduler").create_schedule(
-            Name=schedule_name(aws.entry),
-            Description="Ends a fault of a Tocsin drill if nobody is left to undo it.",
-            ScheduleExpression=f"at({at})",
-            ScheduleExpressionTimezone="UTC",
-            FlexibleTimeWindow={"Mode": "OFF"},
-            ActionAfterCompletion="DELETE",
-            Target={
-                "Arn": f"arn:{aws.partition}:scheduler:::aws-sdk:{call.service}:{call.operation}",
-                "RoleArn": role,
-                "Input": json.dumps(call.request),
-                "RetryPolicy": {"MaximumEventAgeInSeconds": _RETRIED_FOR_S},
-            },
-        )
+    aws.ask(
+        f"scheduling the end of the fault as {schedule_name(aws.entry)}",
+        aws.client("scheduler").create_schedule,
+        Name=schedule_name(aws.entry),
+        Description="Ends a fault of a Tocsin drill if nobody is left to undo it.",
+        ScheduleExpression=f"at({at})",
+        ScheduleExpressionTimezone="UTC",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        ActionAfterCompletion="DELETE",
+        # The name is the entry's own: what AWS gets twice, because its answer was lost, it makes once.
+        ClientToken=aws.entry,
+        Target={
+            **as_target(aws, call),
+            "RoleArn": role,
+            "RetryPolicy": {"MaximumEventAgeInSeconds": _RETRIED_FOR_S},
+        },
+    )
+
+
+def as_target(aws: Aws, call: ScheduledCall) -> dict[str, str]:
+    """The call as a schedule makes it; under which role is said beside it."""
+    arn = f"arn:{aws.partition}:scheduler:::aws-sdk:{call.service}:{call.operation}"
+    return {"Arn": arn, "Input": json.dumps(call.request)}
 
 
 def disarm(aws: Aws) -> None:

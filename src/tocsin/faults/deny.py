@@ -10,15 +10,18 @@ import json
 import re
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Literal, TypeVar
 
 from botocore.exceptions import ClientError
 from pydantic import field_validator
 
-from tocsin.errors import TargetError
-from tocsin.faults.base import Aws, Fault, State
+from tocsin.aws import cloudtrail
+from tocsin.aws.enforcement import answers_strangers
+from tocsin.aws.target import Aws
+from tocsin.errors import Refused, TargetError
+from tocsin.faults.base import Fault, State
 
 Document = dict[str, Any]
 """A policy or a statement as AWS gives it: other people's parts of it are kept, whatever they say."""
@@ -26,6 +29,10 @@ Document = dict[str, Any]
 PRINCIPAL = r"^(\*|arn:aws[a-z-]*:(iam|sts)::\d{12}:[\w+=,.@/-]+)$"
 """Who is denied in a resource policy: everybody, or one role, user or session."""
 _ACTION = re.compile(r"^[a-z0-9-]+:[A-Za-z0-9*?]+$")
+
+_POLL_WALL_S = 0.1
+GUARD = "bites"
+"""The guard that asks whether a fault would do anything."""
 
 T = TypeVar("T")
 
@@ -62,6 +69,29 @@ class DenyFault(Fault[DenyState]):
     def broken(self, prior: DenyState) -> DenyState:
         return OURS
 
+    def check_bites(self, aws: Aws) -> None:
+        if answers_strangers(aws.target):
+            raise Refused(
+                GUARD,
+                f"expected a target that obeys policies, found that {aws.target.name} answers an access key that "
+                f"nobody made: {self.kind} would change a policy and nothing else. Use the sandbox, or an account "
+                "of AWS.",
+            )
+
+    def felt(self, aws: Aws, since: float) -> int | None:
+        found = sum(1 for event in cloudtrail.explicitly_denied(aws, self.denied, since) if self._is_ours(aws, event))
+        # CloudTrail tells late and not everything on AWS: there, none is no evidence.
+        return found if found or aws.target.endpoint_url is not None else None
+
+    @property
+    @abstractmethod
+    def denied(self) -> tuple[str, ...]:
+        """The IAM actions that are denied: `actions`, a field that each fault describes in its own words."""
+
+    @abstractmethod
+    def _is_ours(self, aws: Aws, event: Mapping[str, Any]) -> bool:
+        """Whether a call that was refused meant what this fault denies."""
+
     @abstractmethod
     def _arn(self, aws: Aws) -> str:
         """ARN of the resource whose policy is changed."""
@@ -74,6 +104,10 @@ class DenyFault(Fault[DenyState]):
 class ResourcePolicyDeny(DenyFault):
     """Denies by one statement more in the policy of a resource. The others stay, also those added meanwhile."""
 
+    def _is_ours(self, aws: Aws, event: Mapping[str, Any]) -> bool:
+        arn = self._arn(aws)
+        return any(one == arn or one.startswith(f"{arn}/") for one in cloudtrail.resources_of(event))
+
     def observe(self, aws: Aws, prior: DenyState | None) -> DenyState:
         policy, _ = self._read(aws)
         return ABSENT if prior is None else state_of(policy, self._statement(aws))
@@ -83,9 +117,17 @@ class ResourcePolicyDeny(DenyFault):
         self._write(aws, with_ours(policy, self._statement(aws)), revision)
 
     def undo(self, aws: Aws, prior: DenyState) -> None:
-        policy, revision = self._read(aws)
-        if policy is not None and state_of(policy, self._statement(aws)) != ABSENT:
-            self._write(aws, without_ours(policy, sid(aws)), revision)
+        # What was written a moment ago may not be read yet: configurations of buckets are eventually consistent.
+        # https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
+        deadline = time.monotonic() + self.effect_within_s / aws.target.scale
+        while True:
+            policy, revision = self._read(aws)
+            if policy is not None and state_of(policy, self._statement(aws)) != ABSENT:
+                self._write(aws, without_ours(policy, sid(aws)), revision)
+                return
+            if time.monotonic() > deadline:
+                return
+            time.sleep(max(_POLL_WALL_S, 1.0 / aws.target.scale))
 
     @abstractmethod
     def _read(self, aws: Aws) -> tuple[Document | None, str]:
@@ -169,6 +211,33 @@ def without_ours(policy: Document, own_sid: str) -> Document | None:
 def as_text(policy: Document) -> str:
     """The policy as AWS takes it; without spaces, which count towards the size it may have."""
     return json.dumps(policy, separators=(",", ":"), ensure_ascii=False)
+
+
+def allows_any(policies: Iterable[Document], actions: Iterable[str], resources: Iterable[str]) -> bool:
+    """Whether a statement of these policies could allow one of the actions on one of the resources."""
+    return any(
+        statement.get("Effect") == "Allow"
+        and _may_meet(statement, "Action", [action.lower() for action in actions])
+        and _may_meet(statement, "Resource", list(resources))
+        for policy in policies
+        for statement in _statements(policy)
+    )
+
+
+def _may_meet(statement: Document, element: str, patterns: list[str]) -> bool:
+    """Whether what a statement names may be among the patterns: in doubt it is."""
+    if element not in statement:
+        return True  # NotAction, NotResource: all but a few
+    named = statement[element] if isinstance(statement[element], list) else [statement[element]]
+    mine = [str(one).lower() if element == "Action" else str(one) for one in named]
+    return any(_overlap(one, pattern) for one in mine for pattern in patterns)
+
+
+def _overlap(one: str, other: str) -> bool:
+    if fnmatchcase(one, other) or fnmatchcase(other, one):
+        return True
+    wild = [re.split(r"[*?]", text, maxsplit=1)[0] for text in (one, other) if re.search(r"[*?]", text)]
+    return len(wild) == 2 and (wild[0].startswith(wild[1]) or wild[1].startswith(wild[0]))
 
 
 def none_if(code: str, read: Callable[[], T]) -> T | None:

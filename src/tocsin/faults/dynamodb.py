@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from tocsin.aws import cloudtrail
+from tocsin.aws.iam import ANY, Arns
+from tocsin.aws.target import Aws, aws_errors
 from tocsin.errors import Unavailable
-from tocsin.faults.base import Aws
 from tocsin.faults.deny import PRINCIPAL, Document, ResourcePolicyDeny, as_text, deny_statement, none_if
-from tocsin.iam import Arns
-from tocsin.target import aws_errors
 
 _POLICY_ACTIONS = ("dynamodb:GetResourcePolicy", "dynamodb:PutResourcePolicy", "dynamodb:DeleteResourcePolicy")
 _NO_POLICY = "NO_POLICY"
@@ -29,7 +29,7 @@ class DynamodbTableDeny(ResourcePolicyDeny):
     kind: ClassVar[str] = "dynamodb_table_deny"
     summary: ClassVar[str] = "deny some actions on a table (ends by itself)"
     aws_service: ClassVar[str] = "dynamodb"
-    permissions: ClassVar[tuple[str, ...]] = _POLICY_ACTIONS
+    permissions: ClassVar[tuple[str, ...]] = (*_POLICY_ACTIONS, cloudtrail.PERMISSION)
     denies: ClassVar[str | None] = "dynamodb"
     way_back: ClassVar[tuple[str, ...]] = _POLICY_ACTIONS
 
@@ -41,7 +41,13 @@ class DynamodbTableDeny(ResourcePolicyDeny):
     def resource(self) -> str:
         return f"table {self.table}"
 
+    @property
+    def denied(self) -> tuple[str, ...]:
+        return self.actions
+
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        if action == cloudtrail.PERMISSION:
+            return ANY
         return (arns("dynamodb", f"table/{self.table}"),)
 
     def _statement(self, aws: Aws) -> Document:
@@ -68,9 +74,8 @@ class DynamodbTableDeny(ResourcePolicyDeny):
                 return client.delete_resource_policy(**place)
             return client.put_resource_policy(**place, Policy=as_text(policy))
 
-        with aws_errors(f"changing the policy of {self.resource}"):
-            # This error is DynamoDB's answer to a revision that is not the present one.
-            done = none_if("PolicyNotFoundException", write)
+        # This error is DynamoDB's answer to a revision that is not the present one.
+        done = aws.ask(f"changing the policy of {self.resource}", lambda: none_if("PolicyNotFoundException", write))
         if done is None:
             raise Unavailable(
                 f"expected the policy of {self.resource} to be as it was just read, found it changed by somebody else"

@@ -9,11 +9,13 @@ from typing import Any, ClassVar, Generic, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
+from tocsin.aws.answers import first_of, lacking, taken_by
+from tocsin.aws.iam import ANY, Arns
+from tocsin.aws.pages import listed
+from tocsin.aws.target import Aws, aws_errors
 from tocsin.errors import NotFound, TargetError
-from tocsin.faults.base import Aws, Fault, ScheduledCall, State, StateT
-from tocsin.iam import ANY, Arns
+from tocsin.faults.base import Fault, ScheduledCall, State, StateT, not_as_assumed
 from tocsin.model.base import Model
-from tocsin.target import aws_errors
 
 NAME = r"^[A-Za-z0-9_-]{1,255}$"
 """Clusters and services: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html"""
@@ -73,8 +75,8 @@ class EcsServiceFault(Fault[StateT], ABC, Generic[StateT]):
         return found[0]
 
     def _update(self, aws: Aws, **changes: Any) -> None:
-        with aws_errors(f"changing the {self.resource}"):
-            aws.client("ecs").update_service(cluster=self.cluster, service=self.service, **changes)
+        doing = f"changing the {self.resource}"
+        aws.ask(doing, aws.client("ecs").update_service, cluster=self.cluster, service=self.service, **changes)
 
     def _end_by_update(self, **changes: JsonValue) -> ScheduledCall:
         request = {"Cluster": self.cluster, "Service": self.service, **changes}
@@ -87,9 +89,8 @@ def tasks_of(aws: Aws, cluster: str, service: str, status: Literal["RUNNING", "S
     `STOPPED` are also those that have only been told to stop; ECS shows a task for an hour after its end.
     """
     with aws_errors(f"listing the tasks of ECS service {cluster}/{service}"):
-        pages = aws.client("ecs").get_paginator("list_tasks")
-        listed = pages.paginate(cluster=cluster, serviceName=service, desiredStatus=status)
-        arns = [arn for page in listed for arn in page["taskArns"]]
+        of = {"cluster": cluster, "serviceName": service, "desiredStatus": status}
+        arns = list(listed(aws.client("ecs"), "list_tasks", "taskArns", **of))
     return sorted(described_tasks(aws, cluster, arns), key=lambda task: (task["createdAt"], task["taskArn"]))
 
 
@@ -124,7 +125,8 @@ class EcsStopTasks(EcsServiceFault[TasksState]):
     """Stop running tasks of a service, the oldest first; the scheduler replaces them.
 
     There is nothing to undo: the undo waits until as many tasks run as the service wants, but for those that it lacked
-    before. The stopped ones are known by their reason, `tocsin` and the ledger entry. Nothing needs to end it either.
+    before. The stopped ones are known by their reason, `tocsin` and the ledger entry, as long as ECS shows them: about
+    an hour. From then on it waits for whatever is missing. Nothing needs to end it either.
     https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_StopTask.html
     """
 
@@ -137,6 +139,7 @@ class EcsStopTasks(EcsServiceFault[TasksState]):
         "ecs:DescribeTasks",
         "ecs:StopTask",
     )
+    begins_within_s: ClassVar[float] = 30.0
     heals: ClassVar[bool] = True
 
     count: int | None = Field(default=None, ge=1, description="so many tasks; 1 without `percent`")
@@ -156,7 +159,9 @@ class EcsStopTasks(EcsServiceFault[TasksState]):
         if prior is None:
             return TasksState(to_stop=self.number(running), missing=missing, not_replaced=0)
         stopped = tasks_of(aws, self.cluster, self.service, "STOPPED")
-        ours = sum(task.get("stoppedReason") == _reason(aws) for task in stopped)
+        shown = sum(task.get("stoppedReason") == _reason(aws) for task in stopped)
+        # ECS forgets them, replaced or not: where it shows none, any that is missing may be one of ours.
+        ours = shown or prior.to_stop
         return prior.model_copy(update={"not_replaced": min(ours, max(0, missing - prior.missing))})
 
     def _running(self, aws: Aws) -> list[Json]:
@@ -174,8 +179,8 @@ class EcsStopTasks(EcsServiceFault[TasksState]):
 
     def inject(self, aws: Aws, prior: TasksState) -> None:
         for task in self._running(aws)[: prior.to_stop]:
-            with aws_errors(f"stopping a task of the {self.resource}"):
-                aws.client("ecs").stop_task(cluster=self.cluster, task=task["taskArn"], reason=_reason(aws))
+            doing, arn = f"stopping a task of the {self.resource}", task["taskArn"]
+            aws.ask(doing, aws.client("ecs").stop_task, cluster=self.cluster, task=arn, reason=_reason(aws))
 
     def undo(self, aws: Aws, prior: TasksState) -> None:
         """The scheduler does it."""
@@ -232,11 +237,31 @@ class EcsBadRelease(EcsServiceFault[DeployedState]):
 
     def observe(self, aws: Aws, prior: DeployedState | None) -> DeployedState:
         service = self._described(aws)
+        if prior is None:
+            self._check_deployed_by_ecs(service)
+            if self.circuit_breaker is not None:
+                _check_whole(service["deploymentConfiguration"])
         arn = service["taskDefinition"]
         return DeployedState(
             task_definition="bad" if f":task-definition/{_family(aws)}:" in arn else arn,
-            deployment=_with_breaker(service["deploymentConfiguration"]),
+            deployment=_with_breaker(service.get("deploymentConfiguration", {})),
         )
+
+    def _check_deployed_by_ecs(self, service: Json) -> None:
+        """Whether an UpdateService deploys, and rolls back.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentController.html
+
+        Raises:
+            Refused: something else does.
+        """
+        controller = service.get("deploymentController", {}).get("type", "ECS")
+        if controller != "ECS" or "taskDefinition" not in service:
+            raise not_as_assumed(
+                f"the {self.resource} to be deployed by ECS",
+                f"its deployment controller {controller}",
+                "UpdateService neither releases nor rolls back there",
+            )
 
     def broken(self, prior: DeployedState) -> DeployedState:
         deployment = prior.deployment
@@ -252,6 +277,11 @@ class EcsBadRelease(EcsServiceFault[DeployedState]):
 
     def undo(self, aws: Aws, prior: DeployedState) -> None:
         self._deploy(aws, prior.task_definition, prior.deployment)
+
+    def look_ahead(self, aws: Aws, prior: DeployedState) -> None:
+        self._definition(aws, prior.task_definition)
+        with aws_errors(f"looking for revisions of {_family(aws)}"):
+            _revisions(aws.client("ecs"), _family(aws), "ACTIVE")
 
     def forget(self, aws: Aws, prior: DeployedState) -> None:
         client = aws.client("ecs")
@@ -270,16 +300,19 @@ class EcsBadRelease(EcsServiceFault[DeployedState]):
         configured = {} if self.circuit_breaker is None else {"deploymentConfiguration": deployment}
         self._update(aws, taskDefinition=arn, **configured)
 
+    def _definition(self, aws: Aws, arn: str) -> Json:
+        with aws_errors(f"reading the task definition of the {self.resource}"):
+            found: Json = aws.client("ecs").describe_task_definition(taskDefinition=arn)["taskDefinition"]
+        return found
+
     def _register(self, aws: Aws, arn: str) -> str:
         """ARN of the bad revision."""
-        client = aws.client("ecs")
-        with aws_errors(f"reading the task definition of the {self.resource}"):
-            found = client.describe_task_definition(taskDefinition=arn)["taskDefinition"]
-        taken = client.meta.service_model.operation_model("RegisterTaskDefinition").input_shape.members
+        client, found = aws.client("ecs"), self._definition(aws, arn)
+        taken = taken_by(client, "RegisterTaskDefinition")
         copy = {name: value for name, value in found.items() if name in taken}
         copy |= {"family": _family(aws), "containerDefinitions": self._spoilt(found["containerDefinitions"])}
-        with aws_errors(f"registering a bad task definition for the {self.resource}"):
-            return str(client.register_task_definition(**copy)["taskDefinition"]["taskDefinitionArn"])
+        doing = f"registering a bad task definition for the {self.resource}"
+        return str(aws.ask(doing, client.register_task_definition, **copy)["taskDefinition"]["taskDefinitionArn"])
 
     def _spoilt(self, containers: list[Json]) -> list[Json]:
         names = [one["name"] for one in containers]
@@ -302,6 +335,17 @@ def _family(aws: Aws) -> str:
     return f"{_OWN_FAMILY}{aws.entry}"
 
 
+def _check_whole(deployment: Json) -> None:
+    """Whether a configuration that will be written back is all there: ECS says these two of every rolling deployment.
+
+    Raises:
+        Incomplete: it is not.
+    """
+    for member in ("maximumPercent", "minimumHealthyPercent"):
+        if member not in deployment:
+            raise lacking(deployment, member)
+
+
 def _with_breaker(deployment: Json) -> dict[str, JsonValue]:
     """A configuration that says of the circuit breaker that it is off, where it says nothing."""
     return {"deploymentCircuitBreaker": {"enable": False, "rollback": False}, **deployment}
@@ -309,9 +353,9 @@ def _with_breaker(deployment: Json) -> dict[str, JsonValue]:
 
 def _revisions(client: Any, family: str, status: str) -> list[str]:
     """ARNs of the revisions of exactly this family."""
-    pages = client.get_paginator("list_task_definitions").paginate(familyPrefix=family, status=status)
-    arns = [str(arn) for page in pages for arn in page["taskDefinitionArns"]]
-    return [arn for arn in arns if f":task-definition/{family}:" in arn]
+    of = {"familyPrefix": family, "status": status}
+    arns = listed(client, "list_task_definitions", "taskDefinitionArns", **of)
+    return [str(arn) for arn in arns if f":task-definition/{family}:" in arn]
 
 
 # --- desired count ------------------------------------------------------------------------------------------
@@ -352,7 +396,14 @@ class EcsScale(EcsServiceFault[ScaleState]):
     desired: int = Field(ge=0, description="tasks that the service shall have")
 
     def observe(self, aws: Aws, prior: ScaleState | None) -> ScaleState:
-        return ScaleState(desired=self._described(aws)["desiredCount"], suspended=self._suspended(aws))
+        service = self._described(aws)
+        if prior is None and service.get("schedulingStrategy", "REPLICA") != "REPLICA":
+            raise not_as_assumed(
+                f"the {self.resource} to have a desired count",
+                f"the scheduling strategy {service['schedulingStrategy']}",
+                "ECS runs one task on each instance, whatever is asked for",
+            )
+        return ScaleState(desired=service["desiredCount"], suspended=self._suspended(aws))
 
     def broken(self, prior: ScaleState) -> ScaleState:
         return ScaleState(desired=self.desired, suspended=None if prior.suspended is None else Suspended())
@@ -376,7 +427,7 @@ class EcsScale(EcsServiceFault[ScaleState]):
             )
         if not answer["ScalableTargets"]:
             return None
-        state = answer["ScalableTargets"][0].get("SuspendedState", {})
+        state = first_of(answer, "ScalableTargets").get("SuspendedState", {})
         return Suspended(
             dynamic_in=state.get("DynamicScalingInSuspended", False),
             dynamic_out=state.get("DynamicScalingOutSuspended", False),
@@ -387,14 +438,15 @@ class EcsScale(EcsServiceFault[ScaleState]):
         if suspended is None:
             return
         # Without a capacity, a target that is registered already keeps its own.
-        with aws_errors(f"changing the scalable target of the {self.resource}"):
-            aws.client("application-autoscaling").register_scalable_target(
-                ServiceNamespace="ecs",
-                ResourceId=self._path,
-                ScalableDimension="ecs:service:DesiredCount",
-                SuspendedState={
-                    "DynamicScalingInSuspended": suspended.dynamic_in,
-                    "DynamicScalingOutSuspended": suspended.dynamic_out,
-                    "ScheduledScalingSuspended": suspended.scheduled,
-                },
-            )
+        aws.ask(
+            f"changing the scalable target of the {self.resource}",
+            aws.client("application-autoscaling").register_scalable_target,
+            ServiceNamespace="ecs",
+            ResourceId=self._path,
+            ScalableDimension="ecs:service:DesiredCount",
+            SuspendedState={
+                "DynamicScalingInSuspended": suspended.dynamic_in,
+                "DynamicScalingOutSuspended": suspended.dynamic_out,
+                "ScheduledScalingSuspended": suspended.scheduled,
+            },
+        )

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from tocsin.aws.iam import Arns
+from tocsin.aws.target import Aws, aws_errors
 from tocsin.errors import NotFound
-from tocsin.faults.base import Aws, Fault, State
-from tocsin.iam import Arns
-from tocsin.target import aws_errors
+from tocsin.faults.base import Fault, State, not_as_assumed
 
 _ID = r"^[a-zA-Z][a-zA-Z0-9-]{0,39}$"
 
@@ -26,6 +26,7 @@ class _OnReplicationGroup(Fault[ReplicationGroupState]):
     state: ClassVar[type[State]] = ReplicationGroupState
     aws_service: ClassVar[str] = "elasticache"
     effect_within_s: ClassVar[float] = 900.0
+    begins_within_s: ClassVar[float] = 30.0
     heals: ClassVar[bool] = True
 
     replication_group: str = Field(pattern=_ID, description="id of the replication group")
@@ -46,7 +47,22 @@ class _OnReplicationGroup(Fault[ReplicationGroupState]):
     def observe(self, aws: Aws, prior: ReplicationGroupState | None) -> ReplicationGroupState:
         group = self._group(aws)
         statuses = {str(group["Status"]), *(node["CacheClusterStatus"] for node in self._nodes(aws, group))}
+        if prior is None:
+            if statuses != {"available"}:
+                raise not_as_assumed(
+                    f"{self.resource} and its nodes to be available",
+                    ", ".join(sorted(statuses)),
+                    "what is going on there would be taken for ours. Wait until it is over",
+                )
+            self._check_possible(group)
         return ReplicationGroupState(settled=statuses == {"available"})
+
+    def _check_possible(self, group: dict[str, Any]) -> None:
+        """Whether AWS can do it to this group.
+
+        Raises:
+            Refused: it cannot.
+        """
 
     def broken(self, prior: ReplicationGroupState) -> ReplicationGroupState:
         return ReplicationGroupState(settled=False)
@@ -57,12 +73,14 @@ class _OnReplicationGroup(Fault[ReplicationGroupState]):
     def _group(self, aws: Aws) -> dict[str, Any]:
         with aws_errors(f"looking for {self.resource}"):
             answer = aws.client("elasticache").describe_replication_groups(ReplicationGroupId=self.replication_group)
-        found: dict[str, Any] = answer["ReplicationGroups"][0]
-        return found
+        found: list[dict[str, Any]] = answer["ReplicationGroups"]
+        if not found:
+            raise NotFound(f"expected the {self.resource}, found none of that name")
+        return found[0]
 
     def _nodes(self, aws: Aws, group: dict[str, Any]) -> list[dict[str, Any]]:
         clusters = []
-        for member in group["MemberClusters"]:
+        for member in group.get("MemberClusters", ()):
             with aws_errors(f"reading node {member} of {self.resource}"):
                 answer = aws.client("elasticache").describe_cache_clusters(
                     CacheClusterId=member, ShowCacheNodeInfo=True
@@ -88,11 +106,21 @@ class ElasticacheFailover(_OnReplicationGroup):
 
     node_group: str = Field(default="0001", pattern=r"^\d{1,4}$", description="id of the node group (shard)")
 
-    def inject(self, aws: Aws, prior: ReplicationGroupState) -> None:
-        with aws_errors(f"failing over {self.resource}"):
-            aws.client("elasticache").test_failover(
-                ReplicationGroupId=self.replication_group, NodeGroupId=self.node_group
+    def _check_possible(self, group: dict[str, Any]) -> None:
+        if group.get("AutomaticFailover", "enabled") != "enabled":
+            raise not_as_assumed(
+                f"automatic failover of {self.resource} to be enabled",
+                str(group["AutomaticFailover"]),
+                "AWS fails no primary over without it",
             )
+
+    def inject(self, aws: Aws, prior: ReplicationGroupState) -> None:
+        aws.ask(
+            f"failing over {self.resource}",
+            aws.client("elasticache").test_failover,
+            ReplicationGroupId=self.replication_group,
+            NodeGroupId=self.node_group,
+        )
 
 
 class ElasticacheReboot(_OnReplicationGroup):
@@ -110,13 +138,20 @@ class ElasticacheReboot(_OnReplicationGroup):
         "elasticache:RebootCacheCluster",
     )
 
+    def _check_possible(self, group: dict[str, Any]) -> None:
+        if group.get("ClusterEnabled", False):
+            raise not_as_assumed(
+                f"cluster mode of {self.resource} to be off", "it on", "AWS reboots no node of such a group"
+            )
+
     def inject(self, aws: Aws, prior: ReplicationGroupState) -> None:
         nodes = self._nodes(aws, self._group(aws))
         if not nodes:
             raise NotFound(f"expected {self.resource} to have nodes, found none")
         for node in nodes:
-            with aws_errors(f"rebooting node {node['CacheClusterId']} of {self.resource}"):
-                aws.client("elasticache").reboot_cache_cluster(
-                    CacheClusterId=node["CacheClusterId"],
-                    CacheNodeIdsToReboot=[one["CacheNodeId"] for one in node["CacheNodes"]],
-                )
+            aws.ask(
+                f"rebooting node {node['CacheClusterId']} of {self.resource}",
+                aws.client("elasticache").reboot_cache_cluster,
+                CacheClusterId=node["CacheClusterId"],
+                CacheNodeIdsToReboot=[one["CacheNodeId"] for one in node["CacheNodes"]],
+            )

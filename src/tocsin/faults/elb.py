@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from tocsin.aws.answers import first_of, taken_by
+from tocsin.aws.iam import ANY, Arns
+from tocsin.aws.target import Aws, aws_errors
 from tocsin.errors import TargetError
-from tocsin.faults.base import Aws, Fault, State
+from tocsin.faults.base import Fault, State
 from tocsin.faults.ecs import NAME, described_tasks, is_running, tasks_of
-from tocsin.iam import ANY, Arns
 from tocsin.model.base import Model
-from tocsin.target import aws_errors
 
 
 class TakenTarget(Model):
@@ -22,10 +23,38 @@ class TakenTarget(Model):
     port: int | None = Field(description="None for a function")
     task: str = Field(default="", description="ARN of the ECS task that it is, where a service was named")
 
+    others: dict[str, JsonValue] | None = Field(
+        default=None,
+        description="what else it was registered with, as the API shows and takes it: `AvailabilityZone`, "
+        "`QuicServerId`; None in an entry of an older version",
+    )
+
+    @property
+    def address(self) -> dict[str, Any]:
+        """What tells it from the others of its group."""
+        return {"Id": self.id} if self.port is None else {"Id": self.id, "Port": self.port}
+
     @property
     def request(self) -> dict[str, Any]:
-        """As the API takes it."""
-        return {"Id": self.id} if self.port is None else {"Id": self.id, "Port": self.port}
+        """All that it was registered with."""
+        return {**self.address, **(self.others or {})}
+
+
+class _Described(NamedTuple):
+    """A target as its group shows it."""
+
+    state: str
+    reason: str
+    others: dict[str, JsonValue]
+
+
+_NOT_REGISTERED = frozenset(
+    {"Elb.RegistrationInProgress", "Target.DeregistrationInProgress", "Target.NotRegistered", "draining"}
+)
+"""Reasons and states of a target that is not registered, or not yet, or not for long. In all others it is, also where
+it is unhealthy: whether it should be healthy is for the drill to say.
+https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetHealth.html
+"""
 
 
 class TargetsState(State):
@@ -92,7 +121,7 @@ class ElbTargetDeregistered(Fault[TargetsState]):
         if prior is None:
             return TargetsState(targets=self._choose(aws, states), registered="all")
         living = self._living(aws, prior)
-        here = [target for target in living if states.get((target.id, target.port), "draining") != "draining"]
+        here = [target for target in living if _is_registered(target, states.get((target.id, target.port)))]
         # Where no task is left that could be registered, nothing is missing.
         registered: Literal["all", "some", "none"] = "all" if here == living else "some" if here else "none"
         return prior.model_copy(update={"registered": registered})
@@ -101,38 +130,43 @@ class ElbTargetDeregistered(Fault[TargetsState]):
         return prior.model_copy(update={"registered": "none"})
 
     def inject(self, aws: Aws, prior: TargetsState) -> None:
-        targets = [target.request for target in prior.targets]
-        with aws_errors(f"deregistering targets of the {self.resource}"):
-            aws.client("elbv2").deregister_targets(TargetGroupArn=self._arn(aws), Targets=targets)
+        targets = [target.address for target in prior.targets]
+        doing, arn = f"deregistering targets of the {self.resource}", self._arn(aws)
+        aws.ask(doing, aws.client("elbv2").deregister_targets, TargetGroupArn=arn, Targets=targets)
 
     def undo(self, aws: Aws, prior: TargetsState) -> None:
         targets = [target.request for target in self._living(aws, prior)]
         if targets:
-            with aws_errors(f"registering targets of the {self.resource} again"):
-                aws.client("elbv2").register_targets(TargetGroupArn=self._arn(aws), Targets=targets)
+            doing, arn = f"registering targets of the {self.resource} again", self._arn(aws)
+            aws.ask(doing, aws.client("elbv2").register_targets, TargetGroupArn=arn, Targets=targets)
 
     def _arn(self, aws: Aws) -> str:
         with aws_errors(f"looking for the {self.resource}"):
             answer = aws.client("elbv2").describe_target_groups(Names=[self.target_group])
-        return str(answer["TargetGroups"][0]["TargetGroupArn"])
+        return str(first_of(answer, "TargetGroups")["TargetGroupArn"])
 
-    def _states(self, aws: Aws) -> dict[tuple[str, int | None], str]:
-        """State of every target of the group, by id and port."""
+    def _states(self, aws: Aws) -> dict[tuple[str, int | None], _Described]:
+        """Every target of the group, by id and port."""
+        more = taken_by(aws.client("elbv2"), "RegisterTargets", "Targets") - {"Id", "Port"}
         with aws_errors(f"reading the targets of the {self.resource}"):
             answer = aws.client("elbv2").describe_target_health(TargetGroupArn=self._arn(aws))
-        return {
-            (one["Target"]["Id"], one["Target"].get("Port")): one["TargetHealth"]["State"]
-            for one in answer["TargetHealthDescriptions"]
-        }
+            return {
+                (one["Target"]["Id"], _port(one["Target"])): _Described(
+                    state=one["TargetHealth"]["State"],
+                    reason=one["TargetHealth"].get("Reason", ""),
+                    others={name: one["Target"][name] for name in more & one["Target"].keys()},
+                )
+                for one in answer["TargetHealthDescriptions"]
+            }
 
-    def _choose(self, aws: Aws, states: dict[tuple[str, int | None], str]) -> tuple[TakenTarget, ...]:
-        healthy = sorted(address for address, state in states.items() if state == "healthy")
+    def _choose(self, aws: Aws, states: dict[tuple[str, int | None], _Described]) -> tuple[TakenTarget, ...]:
+        healthy = sorted(address for address, one in states.items() if one.state == "healthy")
         if len(healthy) < self.count:
-            found = ", ".join(f"{host}:{port} {state}" for (host, port), state in sorted(states.items())) or "none"
+            found = ", ".join(f"{host}:{port} {one.state}" for (host, port), one in sorted(states.items())) or "none"
             raise TargetError(f"expected {self.count} healthy targets in the {self.resource}, found: {found}")
         tasks = self._tasks(aws)
         return tuple(
-            TakenTarget(id=host, port=port, task=self._task_at(host, port, tasks))
+            TakenTarget(id=host, port=port, task=self._task_at(host, port, tasks), others=states[host, port].others)
             for host, port in healthy[: self.count]
         )
 
@@ -161,6 +195,18 @@ class ElbTargetDeregistered(Fault[TargetsState]):
         if self.cluster is not None:
             running = {task["taskArn"] for task in described_tasks(aws, self.cluster, arns) if is_running(task)}
         return [target for target in prior.targets if not target.task or target.task in running]
+
+
+def _port(target: Mapping[str, Any]) -> int | None:
+    """Port of a target; only a function has none."""
+    return None if ":lambda:" in target["Id"] else int(target["Port"])
+
+
+def _is_registered(target: TakenTarget, found: _Described | None) -> bool:
+    """Whether it is in its group, with all that it had before."""
+    if found is None or not _NOT_REGISTERED.isdisjoint({found.state, found.reason}):
+        return False
+    return target.others in (None, found.others)
 
 
 def _listens(container: dict[str, Any], host: str, port: int | None) -> bool:

@@ -7,24 +7,30 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
+from tocsin.aws.iam import Arns
+from tocsin.aws.pages import listed
+from tocsin.aws.target import Aws, aws_errors
 from tocsin.errors import NotFound
-from tocsin.faults.base import Aws, Fault, State
-from tocsin.iam import Arns
+from tocsin.faults.base import Fault, State
 from tocsin.model.duration import Duration
-from tocsin.target import aws_errors
 
 _NAME = r"^[A-Za-z0-9_-]{1,255}$"
 _ROLE = r"^(arn:[^:]+:iam::\d{12}:role/)?[\w+=,.@/-]+$"
 _ENTRY = "tocsin:entry"
 """Tag of what a fault made: its ledger entry."""
-_ALIVE = ("pending", "initiating", "running")
+_RUNNING, _STOPPING = "running", "stopping"
+_ENDED = frozenset({"cancelled", "completed", "failed", "stopped"})
+"""States of an experiment that does nothing any more; in each of the others it may.
+https://docs.aws.amazon.com/fis/latest/APIReference/API_ExperimentState.html
+"""
 _SHORTEST_S, _LONGEST_S = 60, 12 * 3600
 
 
 class StressState(State):
-    """Whether an experiment of this fault is running."""
+    """Whether an experiment of this fault is running, and whether all have ended: one that is stopping does neither."""
 
     running: bool
+    ended: bool = Field(default=True, description="also of none; no entry of an older version says it")
 
 
 class EcsTaskCpuStress(Fault[StressState]):
@@ -36,6 +42,7 @@ class EcsTaskCpuStress(Fault[StressState]):
     """
 
     kind: ClassVar[str] = "ecs_task_cpu_stress"
+    burns_processor: ClassVar[bool] = True
     state: ClassVar[type[State]] = StressState
     summary: ClassVar[str] = "burn processor time in the tasks of a service, through FIS"
     aws_service: ClassVar[str] = "ecs"
@@ -50,6 +57,7 @@ class EcsTaskCpuStress(Fault[StressState]):
         "iam:PassRole",
     )
     effect_within_s: ClassVar[float] = 300.0
+    begins_within_s: ClassVar[float] = 30.0
 
     cluster: str = Field(pattern=_NAME, description="name of the cluster")
     service: str = Field(pattern=_NAME, description="name of the service")
@@ -85,10 +93,11 @@ class EcsTaskCpuStress(Fault[StressState]):
         }.get(action, super().scope(action, arns))
 
     def observe(self, aws: Aws, prior: StressState | None) -> StressState:
-        return StressState(running=any(one["state"]["status"] == "running" for one in self._experiments(aws)))
+        statuses = {str(one["state"]["status"]) for one in self._experiments(aws)}
+        return StressState(running=_RUNNING in statuses, ended=statuses <= _ENDED)
 
     def broken(self, prior: StressState) -> StressState:
-        return StressState(running=True)
+        return StressState(running=True, ended=False)
 
     def inject(self, aws: Aws, prior: StressState) -> None:
         fis, tags = aws.client("fis"), {_ENTRY: aws.entry}
@@ -98,29 +107,30 @@ class EcsTaskCpuStress(Fault[StressState]):
             "parameters": {"cluster": self.cluster, "service": self.service},
             "selectionMode": self.selection,
         }
-        with aws_errors(f"making the experiment template for {self.resource}"):
-            template = fis.create_experiment_template(
-                clientToken=aws.entry,
-                description=f"tocsin {aws.entry}",
-                roleArn=self._role_arn(aws),
-                stopConditions=[{"source": "none"}],
-                targets={"tasks": target},
-                actions={
-                    "stress": {
-                        "actionId": "aws:ecs:task-cpu-stress",
-                        "parameters": stress,
-                        "targets": {"Tasks": "tasks"},
-                    }
-                },
-                tags=tags,
-            )["experimentTemplate"]
-        with aws_errors(f"starting the experiment on {self.resource}"):
-            fis.start_experiment(clientToken=aws.entry, experimentTemplateId=template["id"], tags=tags)
+        action = {"actionId": "aws:ecs:task-cpu-stress", "parameters": stress, "targets": {"Tasks": "tasks"}}
+        template = aws.ask(
+            f"making the experiment template for {self.resource}",
+            fis.create_experiment_template,
+            clientToken=aws.entry,
+            description=f"tocsin {aws.entry}",
+            roleArn=self._role_arn(aws),
+            stopConditions=[{"source": "none"}],
+            targets={"tasks": target},
+            actions={"stress": action},
+            tags=tags,
+        )["experimentTemplate"]
+        aws.ask(
+            f"starting the experiment on {self.resource}",
+            fis.start_experiment,
+            clientToken=aws.entry,
+            experimentTemplateId=template["id"],
+            tags=tags,
+        )
 
     def undo(self, aws: Aws, prior: StressState) -> None:
         for experiment in self._experiments(aws):
             # It may have ended a moment ago, or be forgotten by now.
-            if experiment["state"]["status"] in _ALIVE:
+            if experiment["state"]["status"] not in {*_ENDED, _STOPPING}:
                 with suppress(NotFound), aws_errors(f"stopping experiment {experiment['id']}"):
                     aws.client("fis").stop_experiment(id=experiment["id"])
 
@@ -128,6 +138,9 @@ class EcsTaskCpuStress(Fault[StressState]):
         for template in self._pages(aws, "list_experiment_templates", "experimentTemplates"):
             with suppress(NotFound), aws_errors(f"deleting experiment template {template['id']}"):
                 aws.client("fis").delete_experiment_template(id=template["id"])
+
+    def look_ahead(self, aws: Aws, prior: StressState) -> None:
+        self._pages(aws, "list_experiment_templates", "experimentTemplates")
 
     def _role_arn(self, aws: Aws) -> str:
         if self.role.startswith("arn:"):
@@ -140,5 +153,5 @@ class EcsTaskCpuStress(Fault[StressState]):
     def _pages(self, aws: Aws, operation: str, key: str) -> list[dict[str, Any]]:
         """What the ledger entry made, of all that there is."""
         with aws_errors(f"looking for experiments of FIS on {self.resource}"):
-            pages = aws.client("fis").get_paginator(operation).paginate()
-            return [one for page in pages for one in page[key] if one.get("tags", {}).get(_ENTRY) == aws.entry]
+            found = listed(aws.client("fis"), operation, key)
+            return [one for one in found if one.get("tags", {}).get(_ENTRY) == aws.entry]

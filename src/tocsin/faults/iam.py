@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from tocsin.faults.base import Aws
+from tocsin.aws import cloudtrail
+from tocsin.aws.iam import ANY, Arns
+from tocsin.aws.role_policies import policies_of
+from tocsin.aws.target import Aws, aws_errors
+from tocsin.errors import Refused
 from tocsin.faults.deny import (
     ABSENT,
+    GUARD,
     DenyFault,
     DenyState,
     Document,
+    allows_any,
     as_text,
     deny_statement,
     none_if,
     state_of,
     with_ours,
 )
-from tocsin.iam import Arns
-from tocsin.target import aws_errors
 
+_READ_ROLE = ("iam:GetRole", "iam:ListRolePolicies", "iam:ListAttachedRolePolicies")
+_READ_POLICIES = ("iam:GetPolicy", "iam:GetPolicyVersion")
 _POLICY_ACTIONS = ("iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy")
 
 
@@ -35,7 +42,7 @@ class IamRoleDeny(DenyFault):
     kind: ClassVar[str] = "iam_role_deny"
     summary: ClassVar[str] = "deny a role some actions (ends by itself)"
     aws_service: ClassVar[str] = "iam"
-    permissions: ClassVar[tuple[str, ...]] = ("iam:GetRole", *_POLICY_ACTIONS)
+    permissions: ClassVar[tuple[str, ...]] = (*_READ_ROLE, *_READ_POLICIES, *_POLICY_ACTIONS, cloudtrail.PERMISSION)
     denies: ClassVar[str | None] = None
     way_back: ClassVar[tuple[str, ...]] = _POLICY_ACTIONS
 
@@ -47,9 +54,27 @@ class IamRoleDeny(DenyFault):
     def resource(self) -> str:
         return f"role {self.role}"
 
+    @property
+    def denied(self) -> tuple[str, ...]:
+        return self.actions
+
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
-        # Only the account knows the role's path.
+        if action == cloudtrail.PERMISSION:
+            return ANY
+        # Only the account knows what is attached to the role, and its path.
+        if action in _READ_POLICIES:
+            return arns.global_("iam", "policy/*"), f"arn:{arns.partition}:iam::aws:policy/*"
         return arns.global_("iam", f"role/{self.role}"), arns.global_("iam", f"role/*/{self.role}")
+
+    def check_bites(self, aws: Aws) -> None:
+        super().check_bites(aws)
+        if not allows_any(policies_of(aws.target, self.role), self.actions, self.resources):
+            raise Refused(
+                GUARD,
+                f"expected {self.resource} to be allowed what is denied to it, found no policy of it that allows any "
+                f"of {', '.join(self.actions)} on {', '.join(self.resources)}: nothing would change. Name what it may "
+                "do, or the right role.",
+            )
 
     def observe(self, aws: Aws, prior: DenyState | None) -> DenyState:
         if prior is None:
@@ -58,10 +83,16 @@ class IamRoleDeny(DenyFault):
             return ABSENT
         return state_of(self._policy(aws), self._statement(aws))
 
+    def look_ahead(self, aws: Aws, prior: DenyState) -> None:
+        self._policy(aws)
+        # The first policy that allows it ends the search in `check_bites`: by then another one may be the first.
+        for _ in policies_of(aws.target, self.role):
+            pass
+
     def inject(self, aws: Aws, prior: DenyState) -> None:
         text = as_text(with_ours(None, self._statement(aws)))
-        with aws_errors(f"denying {self.resource} some actions"):
-            aws.client("iam").put_role_policy(RoleName=self.role, PolicyName=_name(aws), PolicyDocument=text)
+        doing, put = f"denying {self.resource} some actions", aws.client("iam").put_role_policy
+        aws.ask(doing, put, RoleName=self.role, PolicyName=_name(aws), PolicyDocument=text)
 
     def undo(self, aws: Aws, prior: DenyState) -> None:
         client = aws.client("iam")
@@ -77,6 +108,9 @@ class IamRoleDeny(DenyFault):
             answer = none_if("NoSuchEntity", lambda: client.get_role_policy(RoleName=self.role, PolicyName=_name(aws)))
         # botocore has decoded the document already.
         return None if answer is None else dict(answer["PolicyDocument"])
+
+    def _is_ours(self, aws: Aws, event: Mapping[str, Any]) -> bool:
+        return cloudtrail.role_of(event).rsplit("/", 1)[-1] == self.role
 
     def _arn(self, aws: Aws) -> str:
         with aws_errors(f"looking for {self.resource}"):

@@ -1,7 +1,7 @@
 """Faults inside a PostgreSQL database, made by the means of PostgreSQL: no AWS API can break it like this.
 
-The way in is a secret: see `login.py`. Its user must own the table that a fault is about, and be the one as whom the
-system itself connects: otherwise its sessions cannot be counted or ended.
+The way in is a secret: see `aws/database.py`. Its user must own the table that a fault is about, and be the one as whom
+the system itself connects: otherwise its sessions cannot be counted or ended.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from typing import Any, ClassVar
 import pg8000.native
 from pydantic import Field
 
+from tocsin.aws import keys
+from tocsin.aws.database import TABLE, Login, close, database_arns, login_of, secret_arn, told
+from tocsin.aws.iam import Arns, Grant
+from tocsin.aws.target import Aws
 from tocsin.errors import TargetError, Unavailable
-from tocsin.faults.base import Aws, Fault, State
-from tocsin.faults.login import TABLE, Login, close, database_arns, login_of, secret_arn, told
-from tocsin.iam import Arns
+from tocsin.faults.base import Fault, State
 
 _LOCK_S = 10
 _ROUNDS = 5
@@ -53,6 +55,9 @@ class _InDatabase(Fault[InForce]):
 
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
         return (secret_arn(self.secret, arns),)
+
+    def key_grants(self, aws: Aws) -> Iterator[Grant]:
+        yield from keys.of_secret(aws.target, self.secret)
 
     def broken(self, prior: InForce) -> InForce:
         return InForce(in_force=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from tocsin.errors import TargetError
-from tocsin.faults.base import Aws, Fault, ScheduledCall, State
-from tocsin.iam import Arns
-from tocsin.target import aws_errors
+from tocsin.aws.answers import first_of, taken_by
+from tocsin.aws.iam import Arns
+from tocsin.aws.rds import find_instance
+from tocsin.aws.target import Aws, aws_errors
+from tocsin.errors import NotFound, TargetError
+from tocsin.faults.base import Fault, ScheduledCall, State, not_as_assumed
 
 
 class ProxyPoolState(State):
@@ -19,6 +22,11 @@ class ProxyPoolState(State):
     max_connections_percent: int
     max_idle_connections_percent: int
     borrow_timeout_s: int
+    others: dict[str, JsonValue] | None = Field(
+        default=None,
+        description="what else RDS shows and takes: `SessionPinningFilters`, `InitQuery`, which AWS calls no place for "
+        "secrets; None in an entry of an older version",
+    )
 
 
 class RdsProxyThrottle(Fault[ProxyPoolState]):
@@ -72,11 +80,15 @@ class RdsProxyThrottle(Fault[ProxyPoolState]):
             groups = aws.client("rds").describe_db_proxy_target_groups(
                 DBProxyName=self.proxy, TargetGroupName=self.target_group
             )
-        pool = groups["TargetGroups"][0]["ConnectionPoolConfig"]
+        pool = first_of(groups, "TargetGroups")["ConnectionPoolConfig"]
+        more = taken_by(aws.client("rds"), "ModifyDBProxyTargetGroup", "ConnectionPoolConfig") - _OURS
+        known = prior is None or prior.others is not None
         return ProxyPoolState(
             max_connections_percent=pool["MaxConnectionsPercent"],
             max_idle_connections_percent=pool["MaxIdleConnectionsPercent"],
             borrow_timeout_s=pool["ConnectionBorrowTimeout"],
+            # None of it is the same, said or left out.
+            others={name: pool[name] for name in sorted(more & pool.keys()) if pool[name]} if known else None,
         )
 
     def broken(self, prior: ProxyPoolState) -> ProxyPoolState:
@@ -88,6 +100,7 @@ class RdsProxyThrottle(Fault[ProxyPoolState]):
             max_connections_percent=self.max_connections_percent,
             max_idle_connections_percent=idle,
             borrow_timeout_s=timeout,
+            others=prior.others,
         )
 
     def inject(self, aws: Aws, prior: ProxyPoolState) -> None:
@@ -108,16 +121,25 @@ class RdsProxyThrottle(Fault[ProxyPoolState]):
         )
 
     def _set(self, aws: Aws, pool: ProxyPoolState) -> None:
-        with aws_errors(f"changing the target group of {self.resource}"):
-            aws.client("rds").modify_db_proxy_target_group(
-                DBProxyName=self.proxy,
-                TargetGroupName=self.target_group,
-                ConnectionPoolConfig=_pool_config(pool),
-            )
+        aws.ask(
+            f"changing the target group of {self.resource}",
+            aws.client("rds").modify_db_proxy_target_group,
+            DBProxyName=self.proxy,
+            TargetGroupName=self.target_group,
+            ConnectionPoolConfig=_pool_config(pool),
+        )
 
 
-def _pool_config(pool: ProxyPoolState) -> dict[str, int]:
+_OURS = frozenset({"MaxConnectionsPercent", "MaxIdleConnectionsPercent", "ConnectionBorrowTimeout"})
+
+
+def _pool_config(pool: ProxyPoolState) -> dict[str, JsonValue]:
+    """All of it: what is left out is reset to its default.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ConnectionPoolConfiguration.html
+    """
     return {
+        **(pool.others or {}),
         "MaxConnectionsPercent": pool.max_connections_percent,
         "MaxIdleConnectionsPercent": pool.max_idle_connections_percent,
         "ConnectionBorrowTimeout": pool.borrow_timeout_s,
@@ -126,9 +148,12 @@ def _pool_config(pool: ProxyPoolState) -> dict[str, int]:
 
 INSTANCE = r"^[a-zA-Z][a-zA-Z0-9-]{0,62}$"
 """Identifier of a DB instance."""
-_ON_ITS_WAY = {"stopping": "stopped", "starting": "stopped", "backing-up": "available"}
+_AVAILABLE = "available"
+_ON_ITS_WAY = {"stopping": "stopped", "starting": "stopped", "backing-up": _AVAILABLE}
 """Statuses on the way from or to another; a snapshot is taken of a running instance."""
 _POLL_WALL_S = 0.1
+_BEGINS_WITHIN_S = 30.0
+"""RDS shows `available` for a moment after it has taken the call."""
 
 
 class DbInstanceState(State):
@@ -156,13 +181,33 @@ class _OnDbInstance(Fault[DbInstanceState]):
         return (arns("rds", f"db:{self.instance}"),)
 
     def observe(self, aws: Aws, prior: DbInstanceState | None) -> DbInstanceState:
-        status = self._status(aws)
+        found = self._described(aws)
+        status = str(found["DBInstanceStatus"])
+        if prior is None:
+            if status != _AVAILABLE:
+                raise not_as_assumed(
+                    f"{self.resource} to be {_AVAILABLE}",
+                    f"it {status}",
+                    "what is there would not come back, or not by this fault's undo. Wait until it is available",
+                )
+            self._check_possible(found)
         return DbInstanceState(status=_ON_ITS_WAY.get(status, status))
 
+    def _check_possible(self, found: Mapping[str, Any]) -> None:
+        """Whether AWS can do it to this instance.
+
+        Raises:
+            Refused: it cannot.
+        """
+
+    def _described(self, aws: Aws) -> Mapping[str, Any]:
+        found = find_instance(aws.target, self.instance)
+        if found is None:
+            raise NotFound(f"expected {self.resource}, found none of that name")
+        return found
+
     def _status(self, aws: Aws) -> str:
-        with aws_errors(f"reading the status of {self.resource}"):
-            answer = aws.client("rds").describe_db_instances(DBInstanceIdentifier=self.instance)
-        return str(answer["DBInstances"][0]["DBInstanceStatus"])
+        return str(self._described(aws)["DBInstanceStatus"])
 
 
 class RdsReboot(_OnDbInstance):
@@ -175,25 +220,58 @@ class RdsReboot(_OnDbInstance):
     summary: ClassVar[str] = "reboot a DB instance (AWS mends it)"
     permissions: ClassVar[tuple[str, ...]] = ("rds:DescribeDBInstances", "rds:RebootDBInstance")
     effect_within_s: ClassVar[float] = 900.0
+    begins_within_s: ClassVar[float] = _BEGINS_WITHIN_S
     heals: ClassVar[bool] = True
 
     failover: bool = Field(default=False, description="Multi-AZ only: over to the standby")
+
+    def _check_possible(self, found: Mapping[str, Any]) -> None:
+        if self.failover and not found["MultiAZ"]:
+            raise not_as_assumed(
+                f"{self.resource} to be Multi-AZ",
+                "it in a single zone",
+                "there is no standby to fail over to. Leave `failover` out",
+            )
 
     def broken(self, prior: DbInstanceState) -> DbInstanceState:
         return DbInstanceState(status="rebooting")
 
     def inject(self, aws: Aws, prior: DbInstanceState) -> None:
-        with aws_errors(f"rebooting {self.resource}"):
-            aws.client("rds").reboot_db_instance(DBInstanceIdentifier=self.instance, ForceFailover=self.failover)
+        aws.ask(
+            f"rebooting {self.resource}",
+            aws.client("rds").reboot_db_instance,
+            DBInstanceIdentifier=self.instance,
+            ForceFailover=self.failover,
+        )
 
     def undo(self, aws: Aws, prior: DbInstanceState) -> None:
         """Nothing to do: AWS brings it back."""
+
+
+_REPLICAS = ("ReadReplicaDBInstanceIdentifiers", "ReadReplicaDBClusterIdentifiers")
+_SOURCES = ("ReadReplicaSourceDBInstanceIdentifier", "ReadReplicaSourceDBClusterIdentifier")
+
+
+def _not_stopped(found: Mapping[str, Any]) -> Iterator[str]:
+    """Why AWS does not stop an instance, as far as its description tells; RDS leaves out what it has not.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StopInstance.html
+    """
+    if replicas := [name for member in _REPLICAS for name in found.get(member, ())]:
+        yield f"that it has read replicas ({', '.join(replicas)})"
+    if sources := [found[member] for member in _SOURCES if found.get(member)]:
+        yield f"that it is a read replica of {', '.join(sources)}"
+    if cluster := found.get("DBClusterIdentifier"):
+        yield f"that it is a member of the cluster {cluster}, which is stopped as a whole"
+    if "sqlserver" in found.get("Engine", "") and found["MultiAZ"]:
+        yield "SQL Server in Multi-AZ"
 
 
 class RdsStop(_OnDbInstance):
     """Stop a DB instance; the undo starts it again. Data and endpoint stay.
 
     An instance that is still stopping cannot be started: the undo waits for it. AWS itself starts it after seven days.
+    What AWS does not stop is refused: replicas and what has some, members of a cluster, SQL Server in Multi-AZ.
     https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StopInstance.html
     """
 
@@ -205,15 +283,23 @@ class RdsStop(_OnDbInstance):
         "rds:StopDBInstance",
     )
     effect_within_s: ClassVar[float] = 1800.0
+    begins_within_s: ClassVar[float] = _BEGINS_WITHIN_S
+
+    def _check_possible(self, found: Mapping[str, Any]) -> None:
+        for obstacle in _not_stopped(found):
+            raise not_as_assumed(
+                f"{self.resource} to be one that AWS stops", obstacle, "AWS would refuse to. Name another, or reboot it"
+            )
 
     def broken(self, prior: DbInstanceState) -> DbInstanceState:
         return DbInstanceState(status="stopped")
 
     def inject(self, aws: Aws, prior: DbInstanceState) -> None:
-        with aws_errors(f"stopping {self.resource}"):
-            aws.client("rds").stop_db_instance(DBInstanceIdentifier=self.instance)
+        aws.ask(f"stopping {self.resource}", aws.client("rds").stop_db_instance, DBInstanceIdentifier=self.instance)
 
     def undo(self, aws: Aws, prior: DbInstanceState) -> None:
+        if prior.status != _AVAILABLE:
+            return  # an entry of an older version: it was not running before, and nobody asked us to start it
         deadline = time.monotonic() + self.effect_within_s / aws.target.scale
         while (status := self._status(aws)) == "stopping":
             if time.monotonic() > deadline:
@@ -221,8 +307,9 @@ class RdsStop(_OnDbInstance):
             # An instance that is stopping cannot be started yet, and an undo is not cut short.
             time.sleep(max(_POLL_WALL_S, 5.0 / aws.target.scale))
         if status == "stopped":
-            with aws_errors(f"starting {self.resource}"):
-                aws.client("rds").start_db_instance(DBInstanceIdentifier=self.instance)
+            aws.ask(
+                f"starting {self.resource}", aws.client("rds").start_db_instance, DBInstanceIdentifier=self.instance
+            )
 
     def dead_man(self, aws: Aws, prior: DbInstanceState) -> ScheduledCall:
         return ScheduledCall(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tocsin.errors import InvalidInput, near_match
 from tocsin.faults.awslambda import (
-    LambdaBadRelease,
     LambdaEnvironmentCredential,
     LambdaEventSourceDisabled,
     LambdaReservedConcurrency,
@@ -14,8 +13,10 @@ from tocsin.faults.dynamodb import DynamodbTableDeny
 from tocsin.faults.ecs import EcsBadRelease, EcsScale, EcsStopTasks
 from tocsin.faults.elasticache import ElasticacheFailover, ElasticacheReboot
 from tocsin.faults.elb import ElbTargetDeregistered
+from tocsin.faults.endpoint_overrides import EndpointOverride
 from tocsin.faults.fis import EcsTaskCpuStress
 from tocsin.faults.iam import IamRoleDeny
+from tocsin.faults.lambda_release import LambdaBadRelease
 from tocsin.faults.postgres import (
     PostgresConnections,
     PostgresFailingStatements,
@@ -26,6 +27,7 @@ from tocsin.faults.rds import RdsProxyThrottle, RdsReboot, RdsStop
 from tocsin.faults.restore import RdsRestoreRehearsal
 from tocsin.faults.s3 import S3BucketDeny
 from tocsin.faults.sqs import SqsPoisonMessage
+from tocsin.faults.third_parties import ThirdParty
 
 FAULTS: dict[str, type[AnyFault]] = {
     fault.kind: fault
@@ -38,6 +40,7 @@ FAULTS: dict[str, type[AnyFault]] = {
         ElasticacheFailover,
         ElasticacheReboot,
         ElbTargetDeregistered,
+        EndpointOverride,
         IamRoleDeny,
         LambdaBadRelease,
         LambdaEnvironmentCredential,
@@ -53,6 +56,7 @@ FAULTS: dict[str, type[AnyFault]] = {
         RdsStop,
         S3BucketDeny,
         SqsPoisonMessage,
+        ThirdParty,
     )
 }
 

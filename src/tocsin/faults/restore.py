@@ -9,23 +9,20 @@ https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPS
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from botocore.exceptions import ClientError
 from pydantic import Field, model_validator
 
-from tocsin.errors import NotFound, TargetError
-from tocsin.faults.base import Aws, Fault, State
-from tocsin.faults.login import login_of, secret_arn
+from tocsin.aws import keys
+from tocsin.aws.database import login_of, secret_arn
+from tocsin.aws.iam import Arns, Grant
+from tocsin.aws.rds import ENTRY_TAG, WRITTEN_BEFORE_TAG, find_instance, tags_of
+from tocsin.aws.target import Aws, aws_errors
+from tocsin.errors import Busy, NotFound, TargetError
+from tocsin.faults.base import Fault, State
 from tocsin.faults.rds import INSTANCE
-from tocsin.iam import Arns
-from tocsin.target import aws_errors
 
-ENTRY_TAG = "tocsin-entry"
-"""Tag of what a rehearsal made: its ledger entry. Nothing else is ever deleted."""
-WRITTEN_BEFORE_TAG = "tocsin-written-before"
-"""Tag of the new instance: a transaction id (xid8); whatever was written by an earlier one must be there."""
 _HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
 _AVAILABLE, _CREATING, _DELETING, _FAILED = "available", "creating", "deleting", "failed"
 _POLL_S, _POLL_WALL_S = 5.0, 0.1
@@ -99,6 +96,10 @@ class RdsRestoreRehearsal(Fault[Rehearsed]):
             "secretsmanager:GetSecretValue": (secret_arn(self.secret, arns),),
         }[action]
 
+    def key_grants(self, aws: Aws) -> Iterator[Grant]:
+        yield from keys.of_secret(aws.target, self.secret)
+        yield from keys.of_instance(aws.target, self.instance)
+
     def observe(self, aws: Aws, prior: Rehearsed | None) -> Rehearsed:
         found = self._instance(aws)
         if found is not None and prior is None:
@@ -116,24 +117,36 @@ class RdsRestoreRehearsal(Fault[Rehearsed]):
         return Rehearsed(snapshot=True, instance=True, available=True)
 
     def inject(self, aws: Aws, prior: Rehearsed) -> None:
-        with login_of(aws.target, self.secret).session() as run:
-            written_before = str(run(_HORIZON)[0][0])
+        written_before = self._horizon(aws)
         tags = [{"Key": ENTRY_TAG, "Value": aws.entry}]
-        with aws_errors(f"taking a snapshot of DB instance {self.instance}"):
-            aws.client("rds").create_db_snapshot(
-                DBInstanceIdentifier=self.instance, DBSnapshotIdentifier=_snapshot(aws), Tags=tags
-            )
+        aws.ask(
+            f"taking a snapshot of DB instance {self.instance}",
+            aws.client("rds").create_db_snapshot,
+            DBInstanceIdentifier=self.instance,
+            DBSnapshotIdentifier=_snapshot(aws),
+            Tags=tags,
+        )
         self._await_snapshot(aws)
-        with aws_errors(f"restoring {_snapshot(aws)} to DB instance {self.restored}"):
-            aws.client("rds").restore_db_instance_from_db_snapshot(
-                DBInstanceIdentifier=self.restored,
-                DBSnapshotIdentifier=_snapshot(aws),
-                Tags=[*tags, {"Key": WRITTEN_BEFORE_TAG, "Value": written_before}],
-            )
+        aws.ask(
+            f"restoring {_snapshot(aws)} to DB instance {self.restored}",
+            aws.client("rds").restore_db_instance_from_db_snapshot,
+            DBInstanceIdentifier=self.restored,
+            DBSnapshotIdentifier=_snapshot(aws),
+            Tags=[*tags, {"Key": WRITTEN_BEFORE_TAG, "Value": written_before}],
+        )
 
     def undo(self, aws: Aws, prior: Rehearsed) -> None:
         self._delete_instance(aws)
         self._delete_snapshot(aws)
+
+    def look_ahead(self, aws: Aws, prior: Rehearsed) -> None:
+        self._snapshot_status(aws)
+        self._horizon(aws)
+
+    def _horizon(self, aws: Aws) -> str:
+        """The transaction before which a row was written that must be in the snapshot."""
+        with login_of(aws.target, self.secret).session() as run:
+            return str(run(_HORIZON)[0][0])
 
     def _await_snapshot(self, aws: Aws) -> None:
         deadline = self._deadline(aws)
@@ -148,14 +161,14 @@ class RdsRestoreRehearsal(Fault[Rehearsed]):
         while (found := self._instance(aws)) is not None:
             if tags_of(found).get(ENTRY_TAG) != aws.entry or found["DBInstanceStatus"] == _DELETING:
                 return
-            with aws_errors(f"deleting DB instance {self.restored}"):
-                try:
+            try:
+                with aws_errors(f"deleting DB instance {self.restored}"):
                     aws.client("rds").delete_db_instance(
                         DBInstanceIdentifier=self.restored, SkipFinalSnapshot=True, DeleteAutomatedBackups=True
                     )
-                except ClientError as error:
-                    if "InvalidDBInstanceState" not in str(error) or time.monotonic() > deadline:
-                        raise
+            except Busy as error:
+                if time.monotonic() > deadline:
+                    raise TargetError(f"{error}, for as long as that may take") from error
             time.sleep(_pause(aws))
 
     def _delete_snapshot(self, aws: Aws) -> None:
@@ -170,7 +183,7 @@ class RdsRestoreRehearsal(Fault[Rehearsed]):
                 aws.client("rds").delete_db_snapshot(DBSnapshotIdentifier=_snapshot(aws))
 
     def _instance(self, aws: Aws) -> Mapping[str, Any] | None:
-        return find_instance(aws.client("rds"), self.restored)
+        return find_instance(aws.target, self.restored)
 
     def _snapshot_status(self, aws: Aws) -> str | None:
         try:
@@ -182,25 +195,6 @@ class RdsRestoreRehearsal(Fault[Rehearsed]):
 
     def _deadline(self, aws: Aws) -> float:
         return time.monotonic() + self.effect_within_s / aws.target.scale
-
-
-def find_instance(rds: Any, identifier: str) -> Mapping[str, Any] | None:
-    """A DB instance as RDS describes it; None where there is none.
-
-    Raises:
-        TargetError: the account did not say.
-    """
-    try:
-        with aws_errors(f"reading DB instance {identifier}"):
-            found: Mapping[str, Any] = rds.describe_db_instances(DBInstanceIdentifier=identifier)["DBInstances"][0]
-    except NotFound:
-        return None
-    return found
-
-
-def tags_of(described: Mapping[str, Any]) -> dict[str, str]:
-    """Tags of a resource as RDS describes it."""
-    return {tag["Key"]: tag["Value"] for tag in described.get("TagList", [])}
 
 
 def _snapshot(aws: Aws) -> str:

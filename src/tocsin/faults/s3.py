@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from tocsin.faults.base import Aws
+from tocsin.aws import cloudtrail
+from tocsin.aws.iam import ANY, Arns
+from tocsin.aws.target import Aws, aws_errors
 from tocsin.faults.deny import PRINCIPAL, Document, ResourcePolicyDeny, as_text, deny_statement, none_if
-from tocsin.iam import Arns
-from tocsin.target import aws_errors
 
 _POLICY_ACTIONS = ("s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy")
 
@@ -26,7 +26,7 @@ class S3BucketDeny(ResourcePolicyDeny):
     kind: ClassVar[str] = "s3_bucket_deny"
     summary: ClassVar[str] = "deny some actions on a bucket (ends by itself)"
     aws_service: ClassVar[str] = "s3"
-    permissions: ClassVar[tuple[str, ...]] = _POLICY_ACTIONS
+    permissions: ClassVar[tuple[str, ...]] = (*_POLICY_ACTIONS, cloudtrail.PERMISSION)
     denies: ClassVar[str | None] = "s3"
     way_back: ClassVar[tuple[str, ...]] = _POLICY_ACTIONS
 
@@ -39,7 +39,13 @@ class S3BucketDeny(ResourcePolicyDeny):
     def resource(self) -> str:
         return f"bucket {self.bucket}"
 
+    @property
+    def denied(self) -> tuple[str, ...]:
+        return self.actions
+
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        if action == cloudtrail.PERMISSION:
+            return ANY
         return (f"arn:{arns.partition}:s3:::{self.bucket}",)
 
     def _statement(self, aws: Aws) -> Document:
@@ -55,11 +61,11 @@ class S3BucketDeny(ResourcePolicyDeny):
 
     def _write(self, aws: Aws, policy: Document | None, revision: str) -> None:
         client = aws.client("s3")
-        with aws_errors(f"changing the policy of {self.resource}"):
-            if policy is None:
-                client.delete_bucket_policy(**self._bucket(aws))
-            else:
-                client.put_bucket_policy(**self._bucket(aws), Policy=as_text(policy))
+        doing = f"changing the policy of {self.resource}"
+        if policy is None:
+            aws.ask(doing, client.delete_bucket_policy, **self._bucket(aws))
+        else:
+            aws.ask(doing, client.put_bucket_policy, **self._bucket(aws), Policy=as_text(policy))
 
     def _bucket(self, aws: Aws) -> dict[str, Any]:
         """Bucket names are shared by all accounts: one of another account is never touched."""

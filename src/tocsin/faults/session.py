@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tocsin.faults.base import Aws, Change
+from tocsin.aws.target import Aws, Target
+from tocsin.faults.base import Change
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.guards.admission import check_identity, check_production
 from tocsin.guards.changes import ChangeGuards
 from tocsin.guards.kill_switch import KillSwitch
-from tocsin.ledger import Ledger
-from tocsin.project import find_root, ledger_path
-from tocsin.target import Target
-from tocsin.targets import load_target
+from tocsin.project.places import find_root, here, ledger_path
+from tocsin.project.proxies import spare_loopback
+from tocsin.project.targets import load_target
+from tocsin.record.ledger import Ledger
 
+Configuration = Mapping[str, Any]
+"""What Chaos Toolkit passes to an activity that asks for it."""
 CONFIGURATION_KEY = "tocsin_faults"
 """Inside a drill, Chaos Toolkit's configuration carries the drill's own lifecycle under this key."""
 
@@ -34,7 +37,7 @@ def faults_of(configuration: Mapping[str, Any] | None) -> FaultLifecycle:
     inside = (configuration or {}).get(CONFIGURATION_KEY)
     if isinstance(inside, FaultLifecycle):
         return inside
-    root = find_root(Path.cwd())
+    root = find_root(here())
     target = target_of(configuration)
     check_identity(target)
     ledger = Ledger(ledger_path(root, target.name), target.name)
@@ -59,7 +62,8 @@ def target_of(configuration: Mapping[str, Any] | None) -> Target:
     inside = (configuration or {}).get(CONFIGURATION_KEY)
     if isinstance(inside, FaultLifecycle):
         return inside.target
-    return load_target(find_root(Path.cwd()), os.environ.get("TOCSIN_TARGET", "sandbox"))
+    spare_loopback()
+    return load_target(find_root(here()), os.environ.get("TOCSIN_TARGET", "sandbox"))
 
 
 def waiter_of(configuration: Mapping[str, Any] | None) -> Callable[[float], None]:

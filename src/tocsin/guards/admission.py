@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tocsin.aws.target import Target, aws_errors
 from tocsin.errors import Refused
 from tocsin.guards.base import Guard
 from tocsin.guards.calendar import frozen, is_open, opens_next, stays_open
 from tocsin.guards.kill_switch import KillSwitch
 from tocsin.model.duration import format_duration
 from tocsin.model.rules import GuardRules
-from tocsin.target import Target, aws_errors
 
 
 def check_identity(target: Target) -> str:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from tocsin.aws.iam import Arns, Grant
 from tocsin.errors import Refused, TocsinError
-from tocsin.iam import Arns, Grant
 from tocsin.model.events import GuardChecked
 
 Guard = tuple[str, Callable[[], str]]

@@ -8,11 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from tocsin.aws.pages import listed
+from tocsin.aws.target import Target, aws_errors
 from tocsin.errors import Refused
 from tocsin.guards.admission import check_freeze, check_window
 from tocsin.guards.base import Guard, Record, ask_all
 from tocsin.guards.kill_switch import KillSwitch
-from tocsin.target import Target, aws_errors
 
 _ARNS_A_CALL = 100
 """https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html"""
@@ -141,9 +142,9 @@ class ChangeGuards:
             )
         filters = [{"Key": name, "Values": [value]} for name, value in (self._rules.opt_in or {}).items()]
         with aws_errors(f"counting the opted-in resources of type {kind}"):
-            pages = self._target.client("resourcegroupstaggingapi").get_paginator("get_resources")
-            found = pages.paginate(TagFilters=filters, ResourceTypeFilters=[kind])
-            return sum(len(page["ResourceTagMappingList"]) for page in found)
+            tagging, part = self._target.client("resourcegroupstaggingapi"), "ResourceTagMappingList"
+            found = listed(tagging, "get_resources", part, TagFilters=filters, ResourceTypeFilters=[kind])
+            return sum(1 for _ in found)
 
 
 def resource_type(arn: str) -> str:
@@ -167,14 +168,14 @@ def resource_tags(target: Target, arns: Sequence[str]) -> dict[str, dict[str, st
             answer = target.client("resourcegroupstaggingapi").get_resources(
                 ResourceARNList=others[first : first + _ARNS_A_CALL]
             )
-        for mapping in answer["ResourceTagMappingList"]:
-            found[mapping["ResourceARN"]] = {tag["Key"]: tag["Value"] for tag in mapping["Tags"]}
+            for mapping in answer["ResourceTagMappingList"]:
+                found[mapping["ResourceARN"]] = {tag["Key"]: tag["Value"] for tag in mapping["Tags"]}
     for arn in roles:
         # IAM's own answer: https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/supported-services.html
         # "The GetResources operation does not currently support IAM users and roles."
         with aws_errors(f"reading the tags of {arn}"):
-            pages = target.client("iam").get_paginator("list_role_tags").paginate(RoleName=arn.rsplit("/", 1)[1])
-            found[arn] = {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
+            tags = listed(target.client("iam"), "list_role_tags", "Tags", RoleName=arn.rsplit("/", 1)[1])
+            found[arn] = {tag["Key"]: tag["Value"] for tag in tags}
     return found
 
 

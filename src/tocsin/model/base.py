@@ -1,4 +1,4 @@
-"""The one base of all models: frozen, and strict about names it does not know."""
+"""The one base of all models: frozen, strict about names it does not know, and without numbers that are none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Model(BaseModel):
-    """A frozen value. An unknown field is an error, so that a typing mistake is never silently ignored."""
+    """A frozen value. An unknown field is an error, so that a typing mistake is never silently ignored.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    Infinity and NaN are refused, also as a text (`"inf"`): nothing can be waited, offered or judged by them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)

@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tocsin.model.base import Model
 from tocsin.model.duration import Duration, Share
@@ -70,6 +72,11 @@ class Freeze(Model):
     @classmethod
     def _one_day(cls, data: object) -> object:
         return {"from": data, "to": data} if isinstance(data, str | date) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Editors must accept the single date too."""
+        return {"anyOf": [{"type": "string", "format": "date"}, handler(core)]}
 
     @model_validator(mode="after")
     def _in_order(self) -> Freeze:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from tocsin.model.base import Model
+from tocsin.model.definitions import Definitions
+from tocsin.model.events import NO_ENTRY
 
 
 class Outcome(StrEnum):
@@ -37,6 +40,7 @@ class Reason(StrEnum):
     RANG_LATE = "rang_late"
     RANG_BUT_QUIET = "rang_but_quiet"
     NOT_NOTIFIED = "not_notified"
+    NOTIFIED_LATE = "notified_late"
     DID_NOT_CLEAR = "did_not_clear"
     RANG_AGAIN = "rang_again"
     FLAPPED = "flapped"
@@ -59,11 +63,18 @@ class Reason(StrEnum):
     # unknown
     NO_EFFECT = "no_effect"
     NO_EVIDENCE = "no_evidence"
+    NOBODY_HURT = "nobody_hurt"
     NO_TRAFFIC = "no_traffic"
     NO_DATA = "no_data"
     NOT_WATCHED = "not_watched"
+    NOT_EVALUATED = "not_evaluated"
     RANG_BEFORE_FAULT = "rang_before_fault"
+    SET_BY_HAND = "set_by_hand"
+    DEFINITION_CHANGED = "definition_changed"
+    NOT_AS_DOCUMENTED = "not_as_documented"
     LOAD_INVALID = "load_invalid"
+    TOO_FEW_ANSWERS = "too_few_answers"
+    MACHINE_BUSY = "machine_busy"
     ACTOR_DIED = "actor_died"
     CHECKER_CRASHED = "checker_crashed"
     WINDOW_CUT = "window_cut"
@@ -72,6 +83,18 @@ class Reason(StrEnum):
     INFEASIBLE = "infeasible"
     REFUSED = "refused"
     INTERRUPTED = "interrupted"
+    HISTORY_BROKEN = "history_broken"
+
+
+CHANGE = "change "
+"""How what a statement or a procedure of the method left begins: it is in no ledger."""
+OWED = "rollback "
+"""How a rollback begins that a drill owes: it is in the ledger, and no fault."""
+
+
+def is_entry(left: str) -> bool:
+    """Whether one of the things that a drill left is an entry of its ledger, which `tocsin recover` undoes."""
+    return not left.startswith((NO_ENTRY, CHANGE, OWED))
 
 
 class Judgement(Model):
@@ -114,18 +137,19 @@ class Detection(Model):
 class Verdict(Model):
     """The verdict on one drill, made from its history alone."""
 
-    drill: str
+    drill: str = Field(description="its unique id; empty where there is no history of it")
     experiment: str = Field(description="slug")
     title: str
     path: str
     system: str
     target: str
     scale: float
+    tags: tuple[str, ...] = Field(default=(), description="of its file, and `long` where it is")
     started_at: float
     ended_at: float
     outcome: Outcome
     stopped: str | None = Field(default=None, description="guard that stopped the drill, or `interrupted`")
-    residue: tuple[str, ...] = ()
+    residue: tuple[str, ...] = Field(default=(), description="what was left, or not seen to be gone: see `is_entry`")
     judgements: tuple[Judgement, ...]
     findings: tuple[Finding, ...] = ()
     detections: tuple[Detection, ...] = ()
@@ -137,6 +161,29 @@ class Verdict(Model):
     )
     not_observed: tuple[str, ...] = Field(default=(), description="what this drill did not look at, or could not see")
     command: str = ""
+    definitions: Definitions | None = Field(
+        default=None, description="hashes of what the drill is bound to; absent where an older version drilled"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_an_older_version_wrote_it(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if self.definitions is None:
+            written.pop("definitions", None)
+        if not self.tags:
+            written.pop("tags", None)
+        return written
+
+    @property
+    def has_report(self) -> bool:
+        """Whether there is a history, and a page that is made from it."""
+        return bool(self.drill)
+
+    @property
+    def killed(self) -> bool:
+        """Whether the drill ended without a word: its history is cut, and nobody stopped it."""
+        cut = any(found.id == "drill" and found.reason is Reason.WINDOW_CUT for found in self.judgements)
+        return cut and self.stopped is None
 
     @property
     def exit_code(self) -> int:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tocsin.report.files import write_drill, write_run
+from tocsin.report.files import write_drill, write_gone, write_plan, write_run
 
-__all__ = ["write_drill", "write_run"]
+__all__ = ["write_drill", "write_gone", "write_plan", "write_run"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import ceil
 
 from tocsin.checkers.timeline import Timeline
 from tocsin.model.duration import format_duration
@@ -69,7 +70,8 @@ class Axis:
     def ticks(self) -> Iterator[Tick]:
         """A handful of round production times."""
         length_s = (self.end - self.start) * self.scale
-        step = next((step for step in STEPS_S if length_s / step <= MAX_TICKS), STEPS_S[-1])
+        days = STEPS_S[-1] * ceil(length_s / STEPS_S[-1] / MAX_TICKS)
+        step = next((step for step in STEPS_S if length_s / step <= MAX_TICKS), days)
         first = -int((self.zero - self.start) * self.scale // step)
         last = int((self.end - self.zero) * self.scale // step)
         for count in range(first, last + 1):

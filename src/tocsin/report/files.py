@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from tocsin.checkers.timeline import Timeline
 from tocsin.model.events import Event
+from tocsin.model.run_plan import RunPlan
 from tocsin.model.verdict import RunVerdict, Verdict
 from tocsin.report.junit import junit_xml
 from tocsin.report.page import drill_page, run_page
 from tocsin.report.summary import summary_md
 
 
-def write_drill(directory: Path, events: Sequence[Event], verdict: Verdict) -> None:
+def write_drill(directory: Path, events: Iterable[Event] | Timeline, verdict: Verdict) -> None:
     """Write `verdict.json` and `report.html` of one drill."""
     directory.mkdir(parents=True, exist_ok=True)
     _write(directory / "verdict.json", verdict.model_dump_json(indent=2) + "\n")
     _write(directory / "report.html", drill_page(events, verdict))
 
 
-def write_run(directory: Path, run: RunVerdict, histories: Mapping[str, Sequence[Event]] | None = None) -> None:
+def write_plan(file: Path, plan: RunPlan) -> None:
+    """Write what a run means to do, before it does anything."""
+    _write(file, plan.model_dump_json(indent=2) + "\n")
+
+
+def write_gone(directory: Path, verdict: Verdict) -> None:
+    """Write the verdict on a drill without a history; a page that was made from one tells what nobody can look up."""
+    _write(directory / "verdict.json", verdict.model_dump_json(indent=2) + "\n")
+    (directory / "report.html").unlink(missing_ok=True)
+
+
+def write_run(
+    directory: Path, run: RunVerdict, histories: Mapping[str, Iterable[Event] | Timeline] | None = None
+) -> None:
     """Write `verdict.json`, `junit.xml`, `summary.md` and `index.html` of a whole run.
 
     Args:

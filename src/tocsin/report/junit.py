@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
 from tocsin.model.verdict import Judgement, Outcome, RunVerdict, Verdict
+from tocsin.shown import for_ci_log
 
 ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 does not allow (https://www.w3.org/TR/xml/#charsets): one such character spoils the file."""
@@ -59,7 +60,7 @@ def _case(drill: Verdict, judgement: Judgement) -> ET.Element:
 
 
 def _clean(text: str) -> str:
-    return ILLEGAL.sub("", text)
+    return for_ci_log(ILLEGAL.sub("", text))
 
 
 def _seconds(start: float, end: float) -> str:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 from markupsafe import Markup
 
+from tocsin.checkers.evaluation import why_not_evaluated, without_data
+from tocsin.checkers.gathering import CanaryRun
 from tocsin.checkers.must_alarm import cleared_at, first_ring
 from tocsin.checkers.timeline import Timeline
 from tocsin.model.duration import format_duration
-from tocsin.model.events import AlarmNotified, CanaryRan, ContractRan, FaultStage
+from tocsin.model.events import AlarmNotified, ContractRan, FaultStage
 from tocsin.model.experiment import MustAlarm
 from tocsin.model.system import AlarmState
 from tocsin.model.verdict import Judgement, Outcome, Verdict, merge
 from tocsin.report.axis import Axis
-from tocsin.report.shapes import bar, box, drawing, mark, path
+from tocsin.report.shapes import WIDTH, bar, box, drawing, mark, path
 
 ALARM_HEIGHT = 38
 CANARY_HEIGHT = 20
+_BAD = (FaultStage.UNDO_FAILED, FaultStage.NO_EFFECT, FaultStage.NOT_SEEN)
 
 
 @dataclass(frozen=True)
@@ -60,14 +67,14 @@ def fault_lane(timeline: Timeline, axis: Axis) -> Lane | None:
     start = timeline.accepted if timeline.accepted is not None else timeline.requested
     parts = [box("fault-span", axis.x(start), axis.width(start, end), 11, 8)]
     for event in timeline.fault_changes:
-        css = "bad" if event.stage in (FaultStage.UNDO_FAILED, FaultStage.NO_EFFECT) else "stage"
+        css = "bad" if event.stage in _BAD else "stage"
         title = f"{event.fault} {event.stage.value.replace('_', ' ')} {axis.since_zero(event.at)}"
         x = axis.x(event.at) * 10
         parts.append(path(css, f"M{x:g} 5V25", f"{title} {event.detail}".strip()))
     told = ", ".join(
         f"{event.stage.value.replace('_', ' ')} {axis.since_zero(event.at)}"
         for event in timeline.fault_changes
-        if event.stage in (FaultStage.EFFECTIVE, FaultStage.NO_EFFECT, *_ends(timeline))
+        if event.stage in (FaultStage.EFFECTIVE, FaultStage.NO_EFFECT, FaultStage.NOT_SEEN, *_ends(timeline))
     )
     label = f"Fault {', '.join(timeline.entries.values())}: {told}"
     return Lane(", ".join(dict.fromkeys(timeline.entries.values())), drawing(30, label, parts), note=told, css="fault")
@@ -95,13 +102,12 @@ def alarm_lanes(timeline: Timeline, axis: Axis, verdict: Verdict) -> Iterator[La
 
 def canary_lanes(timeline: Timeline, axis: Axis) -> Iterator[Lane]:
     """One lane a canary, one tick a run: the taller the tick, the worse."""
-    runs: dict[str, list[CanaryRan]] = {}
-    for run in timeline.of_kind(CanaryRan):
-        runs.setdefault(run.canary, []).append(run)
-    for name, own in runs.items():
+    for name, own in timeline.runs_by_canary.items():
         failed = sum(1 for run in own if not run.ok_after_retry and not run.broken)
         note = f"{failed} of {len(own)} failed" if failed else f"{len(own)} passed"
-        parts = [_canary_tick(axis, run) for run in own]
+        if len(own) > WIDTH:
+            note += f"; drawn are the first of each kind in each of {WIDTH:,} columns"
+        parts = [_canary_tick(axis, run, more) for run, more in _drawn(axis, own)]
         yield Lane(name, drawing(CANARY_HEIGHT, f"Canary {name}: {note}", parts), note=note, css="canary")
 
 
@@ -117,11 +123,7 @@ def contract_lane(timeline: Timeline, axis: Axis) -> Lane | None:
 
 def segments(timeline: Timeline, alarm: str) -> list[tuple[float, float, AlarmState]]:
     """Stretches of one state, from the first look at the alarm to the end."""
-    states = timeline.alarm_states(alarm)
-    changes: list[tuple[float, AlarmState]] = []
-    for at, state in states:
-        if not changes or changes[-1][1] != state:
-            changes.append((at, state))
+    changes = list(timeline.said(alarm).changes())
     marks = [*(at for at, _ in changes), timeline.end]
     return [(start, end, state) for (start, end), (_, state) in zip(pairwise(marks), changes, strict=True)]
 
@@ -158,7 +160,7 @@ def _alarm_picture(timeline: Timeline, axis: Axis, alarm: str, must: MustAlarm |
         if event.alarm == alarm
     ]
     label = ", ".join(f"{state} from {axis.since_zero(start)}" for start, _, state in segments(timeline, alarm))
-    return drawing(ALARM_HEIGHT, f"Alarm {alarm}: {label or 'never seen'}", parts) + Markup("").join(marks)
+    return drawing(ALARM_HEIGHT, f"Alarm {alarm}: {label or 'not watched'}", parts) + Markup("").join(marks)
 
 
 def _deadlines(timeline: Timeline, axis: Axis, must: MustAlarm | None) -> Iterator[Markup]:
@@ -175,9 +177,9 @@ def _deadlines(timeline: Timeline, axis: Axis, must: MustAlarm | None) -> Iterat
 def _alarm_note(timeline: Timeline, axis: Axis, alarm: str) -> str:
     ring = first_ring(timeline, alarm)
     if ring is None:
-        if any(state == "ALARM" for _, state in timeline.alarm_states(alarm)):
+        if timeline.said(alarm).first("ALARM") is not None:
             return "already in ALARM"
-        return "metric without data" if timeline.has_data(alarm) is False else "silent"
+        return _silence(timeline, alarm)
     told = f"rang {axis.since_zero(ring.at)}"
     cleared = cleared_at(timeline, alarm)
     if cleared is None or timeline.verified is None:
@@ -185,16 +187,71 @@ def _alarm_note(timeline: Timeline, axis: Axis, alarm: str) -> str:
     return f"{told}, clear {format_duration(timeline.production(cleared - timeline.verified))} after undo"
 
 
-def _canary_tick(axis: Axis, run: CanaryRan) -> Markup:
+def _silence(timeline: Timeline, alarm: str) -> str:
+    """What an alarm was that did not ring: silent only where somebody watched it while there was a fault."""
+    if alarm in timeline.never_evaluated:
+        return "not evaluated"
+    if not timeline.said(alarm):
+        return "not watched"
+    if timeline.accepted is None:
+        return "not watched: nothing was injected"
+    if not timeline.watched(alarm, timeline.accepted, timeline.fault_end):
+        return "not watched all the time"
+    if why_not_evaluated(timeline, alarm, timeline.accepted, timeline.watch_end) is not None:
+        return "not evaluated"
+    if timeline.has_data(alarm) is False:
+        return "metric without data"
+    return "no data" if without_data(timeline, alarm, timeline.accepted, timeline.watch_end) else "silent"
+
+
+def _drawn(axis: Axis, runs: Sequence[CanaryRun]) -> Iterator[tuple[CanaryRun, int]]:
+    """(run, how many more like it are meant) for each tick of a lane.
+
+    Up to a column's width each run has its own. Of more, each of the thousand columns that a drawing is wide has the
+    first run of each kind in it: the worst of a column is always seen, and the best.
+    """
+    if len(runs) <= WIDTH:
+        yield from ((run, 0) for run in runs)
+        return
+    start = 0
+    while start < len(runs):
+        end = bisect_right(runs, _column(axis, runs[start]), start, key=partial(_column, axis))
+        ticks = [_tick(run) for run in runs[start:end]]
+        yield from ((runs[start + ticks.index(tick)], count - 1) for tick, count in Counter(ticks).items())
+        start = end
+
+
+def _column(axis: Axis, run: CanaryRun) -> int:
+    """In which of the columns of a drawing a run is; the later, the further to the right."""
+    return round(axis.x(run.at) * WIDTH / 100)
+
+
+class _Tick(NamedTuple):
+    """How a run is drawn: the taller, the worse."""
+
+    css: str
+    top: int
+    word: str
+
+
+_OK = _Tick("tick-ok", 11, "passed")
+_RETRIED = _Tick("tick-retried", 6, "passed after a retry")
+_BROKEN = _Tick("tick-broken", 8, "is broken itself")
+_FAILED = _Tick("tick-failed", 1, "failed")
+
+
+def _tick(run: CanaryRun) -> _Tick:
     if run.broken:
-        css, top, word = "tick-broken", 8, "is broken itself"
-    elif not run.ok_after_retry:
-        css, top, word = "tick-failed", 1, "failed"
-    elif not run.ok:
-        css, top, word = "tick-retried", 6, "passed after a retry"
-    else:
-        css, top, word = "tick-ok", 11, "passed"
-    title = "" if css == "tick-ok" else f"{word} {axis.since_zero(run.at)} {run.detail}".strip()
+        return _BROKEN
+    if not run.ok_after_retry:
+        return _FAILED
+    return _OK if run.ok else _RETRIED
+
+
+def _canary_tick(axis: Axis, run: CanaryRun, more: int) -> Markup:
+    css, top, word = _tick(run)
+    also = f" and {more} more until the next column" if more else ""
+    title = "" if css == "tick-ok" else f"{word} {axis.since_zero(run.known_at)} {run.detail}".strip() + also
     return path(css, f"M{axis.x(run.at) * 10:g} {top}V19", title)
 
 

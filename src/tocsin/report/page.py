@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from tocsin.checkers.load import count_statuses, error_share
 from tocsin.checkers.timeline import Timeline
 from tocsin.model.duration import format_duration
-from tocsin.model.events import Act, ContractFailure, ContractRan, Event, GuardChecked, WorkCounted
+from tocsin.model.events import (
+    Act,
+    ContractFailure,
+    ContractRan,
+    Event,
+    GuardChecked,
+    HistoryBroken,
+    WorkCounted,
+)
+from tocsin.model.traffic import count_statuses, error_share
 from tocsin.model.verdict import Detection, Judgement, RunVerdict, Verdict
 from tocsin.report import words
 from tocsin.report.axis import Axis
@@ -28,6 +36,7 @@ from tocsin.report.lanes import (
 )
 from tocsin.report.shapes import box, drawing, path
 from tocsin.report.traffic import Bin, bins, traffic_lanes
+from tocsin.shown import for_html, for_terminal
 
 STAGES = ("effective", "breached", "alarm", "notified")
 MAX_FAILURES = 200
@@ -92,7 +101,7 @@ class DrillCard:
     picture: Markup | None
 
 
-def drill_page(events: Sequence[Event], verdict: Verdict) -> str:
+def drill_page(events: Iterable[Event] | Timeline, verdict: Verdict) -> str:
     """The report of one drill, as HTML."""
     timeline = Timeline.of(events)
     axis = Axis.of(timeline)
@@ -125,7 +134,7 @@ def drill_page(events: Sequence[Event], verdict: Verdict) -> str:
     )
 
 
-def run_page(run: RunVerdict, histories: Mapping[str, Sequence[Event]]) -> str:
+def run_page(run: RunVerdict, histories: Mapping[str, Iterable[Event] | Timeline]) -> str:
     """The overview of a run, as HTML."""
     cards = [_card(drill, histories.get(drill.experiment)) for drill in run.drills]
     tone = "pass" if run.exit_code == 0 else "fail" if run.exit_code in (1, 5) else "unknown"
@@ -152,6 +161,8 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # Before it is escaped; what is markup already was made of such texts.
+        finalize=lambda value: for_terminal(value) if type(value) is str else value,
     )
     environment.filters["duration"] = words.or_dash
     environment.filters["measured"] = _measured
@@ -232,6 +243,7 @@ def _surroundings(timeline: Timeline, verdict: Verdict) -> list[tuple[str, str]]
     wall = verdict.ended_at - verdict.started_at
     account = " ".join(part for part in (started.account, started.region) if part)
     speed = "1, real time" if started.scale == 1 else f"{started.scale:g} production seconds in each wall second"
+    speed += f"; {started.scale_because}" if started.scale_because else ""
     return [
         ("Experiment", verdict.path),
         ("System", f"{started.system.title} ({verdict.system})"),
@@ -241,9 +253,19 @@ def _surroundings(timeline: Timeline, verdict: Verdict) -> list[tuple[str, str]]
         ("Took", f"{format_duration(wall * verdict.scale)} production time, {format_duration(wall)} wall time"),
         ("Seed", str(started.seed)),
         ("Tocsin", started.version),
+        ("History", _history(timeline)),
         ("Commit", started.commit or "not known"),
         ("Drill", verdict.drill),
     ]
+
+
+def _history(timeline: Timeline) -> str:
+    broken = timeline.of_kind(HistoryBroken)
+    if broken:
+        return broken[0].detail
+    if timeline.started.linked:
+        return "whole: each line carries the hash of the one before"
+    return "by an older version, whose lines carry no hashes: a change would not show"
 
 
 def _probe(timeline: Timeline, axis: Axis, columns: Sequence[Bin]) -> dict[str, object]:
@@ -268,7 +290,7 @@ def _probe(timeline: Timeline, axis: Axis, columns: Sequence[Bin]) -> dict[str, 
     }
 
 
-def _card(verdict: Verdict, events: Sequence[Event] | None) -> DrillCard:
+def _card(verdict: Verdict, events: Iterable[Event] | Timeline | None) -> DrillCard:
     facts = (
         Fact("First alarm", words.detection_time(verdict)),
         Fact("Rolled back in", words.or_dash(verdict.time_to_roll_back_s)),
@@ -284,7 +306,7 @@ def _card(verdict: Verdict, events: Sequence[Event] | None) -> DrillCard:
     )
 
 
-def _small_picture(events: Sequence[Event]) -> Markup:
+def _small_picture(events: Iterable[Event] | Timeline) -> Markup:
     """The fault and the alarms of one drill, each a thin line."""
     timeline = Timeline.of(events)
     axis = Axis.of(timeline)
@@ -306,9 +328,9 @@ def _measured(judgement: Judgement) -> str:
 
 def _prose(text: str) -> Markup:
     """Words between backticks as code; everything else is escaped."""
-    pieces = [escape(piece) for piece in text.split("`")]
+    pieces = [for_html(piece) for piece in text.split("`")]
     if len(pieces) % 2 == 0:
-        return escape(text)
+        return for_html(text)
     code = Markup("<code>{}</code>")
     return Markup("").join(code.format(p) if i % 2 else p for i, p in enumerate(pieces))
 

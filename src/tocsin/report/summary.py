@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from tocsin.model.duration import format_duration
 from tocsin.model.verdict import Outcome, RunVerdict, Verdict
@@ -16,6 +17,7 @@ from tocsin.report.words import (
     run_sentence,
     since_accepted,
 )
+from tocsin.shown import for_markdown, for_markdown_code
 
 MAX_BYTES = 1_000_000
 """GitHub refuses a job summary of more than 1 MiB."""
@@ -68,7 +70,7 @@ def _blocks(run: RunVerdict) -> Iterator[str]:
 def _row(drill: Verdict) -> str:
     cells = (
         f"{MARK[drill.outcome]} {headline(drill)}",
-        f"[{_text(drill.title)}]({drill.experiment}/report.html)",
+        f"[{_text(drill.title)}]({quote(drill.experiment)}/report.html)" if drill.has_report else _text(drill.title),
         _text(drill.system),
         detection_time(drill),
         or_dash(drill.time_to_roll_back_s),
@@ -87,12 +89,9 @@ def _troubles(drill: Verdict) -> str:
     ]
     if len(troubles) > MAX_TROUBLES:
         lines.append(f"- and {len(troubles) - MAX_TROUBLES} more")
-    again = f"\nRun it again: `{drill.command}`\n" if drill.command else ""
+    again = f"\nRun it again: {for_markdown_code(drill.command)}\n" if drill.command else ""
     return f"\n## {_text(drill.title)}\n\n" + "\n".join(lines) + "\n" + again
 
 
 def _text(text: str) -> str:
-    """One line that neither breaks a table nor is read as HTML."""
-    line = " ".join(text.split())
-    cut = line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"
-    return cut.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return for_markdown(text, MAX_TEXT)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from markupsafe import Markup
 
-from tocsin.checkers.load import count_statuses, error_share, mean_latency
 from tocsin.checkers.timeline import Timeline
 from tocsin.model.events import LoadSecond
+from tocsin.model.traffic import count_statuses, error_share, has_histograms, latencies_of, latency_of
 from tocsin.report.axis import Axis
 from tocsin.report.lanes import Lane
 from tocsin.report.shapes import drawing, number, path
@@ -42,6 +42,10 @@ class Bin:
     offered: float
     rates: dict[str, float]
     latency_ms: dict[str, float]
+    p95_ms: tuple[float, float] | None = None
+    """of its fastest and of its slowest second, where it has several"""
+    shares: tuple[float, float] | None = None
+    """of failed answers, in its best and in its worst second, where it has several"""
 
     @property
     def end(self) -> float:
@@ -90,19 +94,33 @@ def _bin(at: float, length: int, seconds: list[LoadSecond], documented: frozense
     counts: Counter[str] = Counter()
     for status, count in count_statuses(seconds).items():
         counts[_class(status, documented)] += count
-    measured = [second.latency_ms for second in seconds if second.statuses and second.latency_ms]
-    latency = {
-        name: max(values)
-        for name in ("p50", "p95", "p99")
-        if (values := [known[name] for known in measured if name in known])
-    }
     return Bin(
         at=at,
         seconds=length,
         offered=sum(second.offered for second in seconds) / length,
         rates={name: count / length for name, count in counts.items()},
-        latency_ms=latency,
+        latency_ms=_quantiles(seconds),
+        p95_ms=_extremes(second.latency_ms["p95"] for second in seconds if "p95" in second.latency_ms),
+        shares=_extremes(second.failed / second.answered for second in seconds if second.answered),
     )
+
+
+def _extremes(values: Iterable[float]) -> tuple[float, float] | None:
+    """The lowest and the highest of several values: a second that was unlike the others is not lost in a column."""
+    found = list(values)
+    return (min(found), max(found)) if len(found) > 1 else None
+
+
+def _quantiles(seconds: Sequence[LoadSecond]) -> dict[str, float]:
+    """Those of a second as they were recorded; of several together, or the highest where those are unknown."""
+    measured = [second.latency_ms for second in seconds if second.statuses and second.latency_ms]
+    highest = {
+        name: max(values)
+        for name in ("p50", "p95", "p99")
+        if (values := [known[name] for known in measured if name in known])
+    }
+    joined = len(measured) > 1 and has_histograms(seconds)
+    return latencies_of(seconds, highest) if joined else highest
 
 
 def _class(status: str, documented: frozenset[str]) -> str:
@@ -114,7 +132,8 @@ def _class(status: str, documented: frozenset[str]) -> str:
 
 
 def _latency_lane(timeline: Timeline, axis: Axis, columns: Sequence[Bin]) -> Lane:
-    measured = [value for column in columns for value in column.latency_ms.values() if value > 0]
+    known = ((*column.latency_ms.values(), *(column.p95_ms or ())) for column in columns)
+    measured = [value for values in known for value in values if value > 0]
     low = 10 ** math.floor(math.log10(min(measured, default=10)))
     high = 10 ** math.ceil(math.log10(max(max(measured, default=100), low * 10) * 1.001))
     span = math.log10(high / low)
@@ -132,8 +151,11 @@ def _latency_lane(timeline: Timeline, axis: Axis, columns: Sequence[Bin]) -> Lan
     limit = timeline.system.objectives.p95_ms
     if low <= limit <= high:
         parts.append(path("objective", f"M0 {number(y(limit))}H1000", f"objective: p95 at most {limit:g} ms"))
+    parts += _reach(axis, columns, y, lambda column: column.p95_ms)
     parts += [path(name, _line(axis, columns, name, y)) for name in ("p50", "p99", "p95")]
-    figures = _by_act(timeline, lambda seconds: _latency_figure(seconds))
+    figures = _by_act(timeline, lambda seconds: _latency_figure(seconds)) + _rule(columns)
+    if not has_histograms(timeline.load):
+        figures += " (means of each second's)"
     label = f"Latency from the intended start, logarithmic; p95 {figures}"
     legend = (("p50", "p50"), ("p95", "p95"), ("p99", "p99"), ("objective", "objective"))
     return Lane(
@@ -175,7 +197,8 @@ def _share_lane(timeline: Timeline, axis: Axis, columns: Sequence[Bin]) -> Lane:
 
     parts = [path("grid", f"M0 {number(y(level))}H1000") for level in (0.5, 1.0)]
     parts += _stack(axis, columns, ERRORS, y, lambda column, name: column.share(name))
-    figures = _by_act(timeline, lambda seconds: f"{error_share(count_statuses(seconds)):.1%}")
+    parts += _reach(axis, columns, y, lambda column: column.shares)
+    figures = _by_act(timeline, lambda seconds: f"{error_share(count_statuses(seconds)):.1%}") + _rule(columns)
     marks = [_level(y(level), f"{level:.0%}") for level in (0.5, 1.0)]
     return Lane(
         "Error share",
@@ -183,6 +206,29 @@ def _share_lane(timeline: Timeline, axis: Axis, columns: Sequence[Bin]) -> Lane:
         note=figures,
         css="chart",
     )
+
+
+def _reach(
+    axis: Axis,
+    columns: Sequence[Bin],
+    y: Callable[[float], float],
+    extremes: Callable[[Bin], tuple[float, float] | None],
+) -> Iterator[Markup]:
+    """A thin line in each column of several seconds, from its best one to its worst."""
+    commands = ""
+    for column in columns:
+        found = extremes(column)
+        if found is not None:
+            x = number(axis.x(column.at + column.seconds / 2) * 10)
+            commands += f"M{x} {number(y(found[0]))}V{number(y(found[1]))}"
+    if commands:
+        yield path("reach", commands)
+
+
+def _rule(columns: Sequence[Bin]) -> str:
+    """How seconds were put together, where they were."""
+    length = columns[0].seconds
+    return f"; a column is {length} s, a thin line reaches from its best to its worst second" if length > 1 else ""
 
 
 def _line(axis: Axis, columns: Sequence[Bin], quantile: str, y: Callable[[float], float]) -> str:
@@ -249,7 +295,7 @@ def _by_act(timeline: Timeline, figure: Callable[[Sequence[LoadSecond]], str]) -
 
 
 def _latency_figure(seconds: Sequence[LoadSecond]) -> str:
-    value = mean_latency(seconds, "p95")
+    value = latency_of(seconds, "p95")
     return DASH if value is None else _ms(value)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from tocsin.model.duration import format_duration
-from tocsin.model.verdict import Detection, Judgement, Outcome, RunVerdict, Verdict
+from tocsin.model.experiment import LONG
+from tocsin.model.verdict import OWED, Detection, Judgement, Outcome, RunVerdict, Verdict, is_entry
 
 DASH = "\u2013"
 """What stands where there is no figure."""
@@ -18,8 +20,10 @@ ORDER = {Outcome.FAIL: 0, Outcome.UNKNOWN: 1, Outcome.PASS: 2}
 def headline(verdict: Verdict) -> str:
     """The verdict in one or two words."""
     if verdict.residue:
-        return "Fault left behind"
+        return _left_behind(verdict.residue)
     if verdict.stopped is not None:
+        if not verdict.has_report:
+            return "Not run"
         return "Stopped" if verdict.stopped == "interrupted" else "Refused"
     return {Outcome.PASS: "Pass", Outcome.FAIL: "Fail", Outcome.UNKNOWN: "Unknown"}[verdict.outcome]
 
@@ -27,7 +31,8 @@ def headline(verdict: Verdict) -> str:
 def sentence(verdict: Verdict) -> str:
     """Why, in one or two sentences."""
     if verdict.residue:
-        return f"A fault is still in place ({', '.join(verdict.residue)}). Run `tocsin recover`."
+        left = ", ".join(verdict.residue)
+        return f"{_as_it_ended(verdict.residue)} ({left}). {' '.join(what_now(verdict.residue))}"
     if verdict.stopped is not None:
         return _stopped(verdict)
     counts = Counter(judgement.outcome for judgement in verdict.judgements)
@@ -39,6 +44,28 @@ def sentence(verdict: Verdict) -> str:
         first = f" {_because(worst[0])}" if worst else ""
         return f"{counts[Outcome.UNKNOWN]} of {total} questions could not be answered.{first}"
     return f"All {total} expectations were met.{_rang(verdict.detections)}"
+
+
+def what_now(residue: Iterable[str]) -> list[str]:
+    """What to do about what drills left: the next move for each kind of it, in a sentence."""
+    left = tuple(residue)
+    moves = []
+    if any(is_entry(one) for one in left):
+        moves.append("Run `tocsin recover`: the ledger tells what of it is left.")
+    if any(one.startswith(OWED) for one in left):
+        moves.append("Rollbacks are owed: `tocsin recover --rollbacks` runs them.")
+    if any(not is_entry(one) and not one.startswith(OWED) for one in left):
+        moves.append("Of actions and changes no ledger knows: look what they left, and put it back.")
+    return moves
+
+
+def _left_behind(residue: Iterable[str]) -> str:
+    return "Rollbacks owed" if all(one.startswith(OWED) for one in residue) else "Fault left behind"
+
+
+def _as_it_ended(residue: Iterable[str]) -> str:
+    owed = all(one.startswith(OWED) for one in residue)
+    return "It ended with rollbacks that did not run, or failed" if owed else "It ended with a fault in place"
 
 
 def count_sentence(verdict: Verdict) -> str:
@@ -97,14 +124,24 @@ def figure(name: str, value: float) -> str:
 
 def run_sentence(run: RunVerdict) -> str:
     """How many drills ended how."""
-    counts = Counter(headline(drill).lower() for drill in run.drills)
-    told = ", ".join(f"{count} {word}" for word, count in counts.most_common())
-    return f"{len(run.drills)} drills: {told}." if run.drills else "No drill was run."
+    if not run.drills:
+        return "No drill was run."
+    long = [drill for drill in run.drills if LONG in drill.tags]
+    apart = f" Of these long: {_ended(long)}." if 0 < len(long) < len(run.drills) else ""
+    return (
+        f"{len(run.drills)} drills{', all long' if len(long) == len(run.drills) else ''}: {_ended(run.drills)}.{apart}"
+    )
+
+
+def _ended(drills: Iterable[Verdict]) -> str:
+    counts = Counter(headline(drill).lower() for drill in drills)
+    return ", ".join(f"{count} {word}" for word, count in counts.most_common())
 
 
 def run_headline(run: RunVerdict) -> str:
     """The verdict on a run in one or two words."""
-    by_code = {0: "Pass", 1: "Fail", 2: "Invalid input", 3: "Unknown", 4: "Stopped", 5: "Fault left behind"}
+    left = _left_behind(one for drill in run.drills for one in drill.residue)
+    by_code = {0: "Pass", 1: "Fail", 2: "Invalid input", 3: "Unknown", 4: "Stopped", 5: left}
     return by_code.get(run.exit_code, run.outcome.value.capitalize())
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import json
 import urllib.error
-import urllib.request
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,50 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
+from tocsin.aws.doors import ask_door
+from tocsin.aws.secret_answers import know, watch
+from tocsin.aws.target import Target
 from tocsin.errors import SandboxError
+from tocsin.model.parts import PartsChoice
+from tocsin.project.promtool import what_is_fetched
 from tocsin.sandbox.clock import Clock
-from tocsin.target import Target
+from tocsin.sandbox.keys import Keys
+
+
+def _silent(text: str) -> None:
+    """Nobody is there to be told."""
+
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _NOT_DEPLOYED = frozenset({"__pycache__", ".DS_Store"})
 _DOOR_TIMEOUT_S = 30.0
-ROOT_SECRET = "sandbox"  # noqa: S105 - of an account on loopback that lives as long as its process
-"""Secret access key of the account's root; its access key id is the account id."""
+
+
+@dataclass(frozen=True)
+class SentMail:
+    """A mail that SES of the sandbox accepted."""
+
+    message_id: str
+    at: float
+    """wall-clock epoch seconds"""
+    source: str
+    to: tuple[str, ...]
+    cc: tuple[str, ...]
+    bcc: tuple[str, ...]
+    subject: str
+    text: str
+    html: str
+    configuration_set: str
+    tags: Mapping[str, str]
+    events: Mapping[str, tuple[str, ...]]
+    """recipient -> what became of it there: Delivery, Bounce, Complaint or Reject"""
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> SentMail:
+        """As the sandbox tells it."""
+        lists = {name: tuple(said[name]) for name in ("to", "cc", "bcc")}
+        events = {recipient: tuple(events) for recipient, events in said["events"].items()}
+        return cls(**{**said, **lists, "events": events})
 
 
 @dataclass(frozen=True)
@@ -36,6 +70,10 @@ class Account:
     region: str
     account_id: str
     time_scale: float
+    keys: Keys
+    parts_from: PartsChoice = "embedded"
+    tell: Callable[[str], None] = field(default=_silent, repr=False, compare=False)
+    """Says to whoever deploys what takes long, or is left on this machine."""
 
     @property
     def clock(self) -> Clock:
@@ -52,16 +90,20 @@ class Account:
             account=self.account_id,
             scale=self.time_scale,
             access_key_id=self.account_id,
-            secret_access_key=ROOT_SECRET,
+            secret_access_key=self.keys.secret_access_key,
+            door_token=self.keys.token,
         )
 
     @cached_property
     def _session(self) -> boto3.Session:
-        return boto3.Session(
+        session = boto3.Session(
             aws_access_key_id=self.account_id,
-            aws_secret_access_key=ROOT_SECRET,
+            aws_secret_access_key=self.keys.secret_access_key,
             region_name=self.region,
         )
+        watch(session)
+        know(self.keys.token)
+        return session
 
     def client(self, service: str) -> Any:
         """A boto3 client of the sandbox."""
@@ -125,11 +167,15 @@ class Account:
     def start_prometheus(self, rules: Path, jobs: Mapping[str, Sequence[str]]) -> str:
         """Start a Prometheus that scrapes `/metrics` of the addresses of each job; returns its base URL.
 
-        An address is `host:port`, or `ecs://cluster/service` for the tasks that a service has at each scrape.
+        An address is `host:port`, or `ecs://cluster/service` for the tasks that a service has at each scrape. Where
+        this machine has no `promtool`, one is downloaded, and that is said before.
 
         Raises:
             SandboxError: there is no `promtool`, or it refuses the rules.
         """
+        fetched = what_is_fetched() if self.parts_from == "embedded" else None
+        if fetched is not None:
+            self.tell(fetched)
         answer = self._door(
             "prometheus", {"rules": str(rules.resolve()), "jobs": {k: list(v) for k, v in jobs.items()}}
         )
@@ -152,28 +198,36 @@ class Account:
         """
         self._door("image", {"image": image, "directory": str(directory.resolve())})
 
+    def mails(self, since: float = 0.0) -> Sequence[SentMail]:
+        """What SES accepted in this account and region from `since` on (wall-clock epoch seconds), oldest first.
+
+        No API of AWS tells it: it is how tests count mails, and how canaries see that one was sent.
+
+        Raises:
+            SandboxError: the sandbox does not answer.
+        """
+        asked = {"account": self.account_id, "region": self.region, "since": since}
+        return [SentMail.of(one) for one in self._door("mails", asked)["mails"]]
+
     def _door(self, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        return open_door(self.endpoint_url, name, request)
+        return open_door(self.endpoint_url, self.keys.token, name, request)
 
 
-def open_door(endpoint_url: str, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+def open_door(endpoint_url: str, token: str, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
     """Ask the daemon for what no AWS API offers.
 
     Raises:
         SandboxError: it refused, or did not answer.
     """
-    call = urllib.request.Request(  # noqa: S310 - a loopback URL of our own
-        f"{endpoint_url}/_tocsin/{name}", json.dumps(dict(request)).encode(), method="POST"
-    )
     try:
-        with urllib.request.urlopen(call, timeout=_DOOR_TIMEOUT_S) as response:  # noqa: S310
-            answer: Mapping[str, Any] = json.load(response)
-            return answer
+        answer: Mapping[str, Any] = ask_door(endpoint_url, token, name, request, _DOOR_TIMEOUT_S)
     except urllib.error.HTTPError as error:
-        message = json.load(error).get("error", "no reason given")
+        said = json.load(error)
+        message = said.get("error") or said.get("message", "no reason given")
         raise SandboxError(f"the sandbox could not do '{name}': {message}") from error
     except (OSError, ValueError) as error:
         raise SandboxError(f"expected the sandbox to answer at {endpoint_url}, found: {error}") from error
+    return answer
 
 
 def _failures(cloudformation: Any, name: str) -> str:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,22 +20,34 @@ from types import ModuleType
 from typing import Any
 
 import psutil
+from pydantic import Field
 
-from tocsin.alarms.deploy import put_alarms
+from tocsin.alarms.composite import CompositeRule, in_order
+from tocsin.alarms.evaluable import not_evaluated
+from tocsin.aws.cloudwatch import put_alarms
+from tocsin.aws.lookups import resolve_system
 from tocsin.errors import InvalidInput, SandboxError, TocsinError, near_match
-from tocsin.loader import load_system
 from tocsin.model.base import Model
-from tocsin.project import work_directory
-from tocsin.resolve import resolve_system
-from tocsin.sandbox import container_parts, rds, supervise
+from tocsin.model.parts import PartsChoice
+from tocsin.model.system import Alarm, CloudWatchAlarm, CompositeAlarm, System
+from tocsin.project.documents import load_system
+from tocsin.project.places import work_directory
+from tocsin.project.proxies import spare_loopback
 from tocsin.sandbox.account import Account, open_door
 from tocsin.sandbox.drill_user import AccessKey, allow_drill_user, check_policy, create_drill_user
-from tocsin.sandbox.parts import PartsChoice
+from tocsin.sandbox.keys import Keys
+from tocsin.sandbox.parts import containers as container_parts
+from tocsin.sandbox.parts import supervise
+from tocsin.sandbox.services.rds import plant as rds
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
 """of a replica without a system file; otherwise a system is deployed in the region that its file names"""
 
+_CREDENTIALS = """[default]
+aws_access_key_id = {access_key_id}
+aws_secret_access_key = {secret_access_key}
+"""
 _START_TIMEOUT_S = 30.0
 _GRACE_S = 4.0
 _LOG_TAIL_LINES = 25
@@ -63,8 +75,14 @@ class SandboxState(Model):
     systems: tuple[str, ...]
     started_at: datetime
     parts_from: PartsChoice = "embedded"
+    starter: str = ""
+    """what whoever started it calls itself, and may stop it by; empty: it stays until `tocsin sandbox down`"""
+    root: AccessKey = Field(repr=False)
+    """of the account: who has it may do everything"""
+    token: str = Field(repr=False)
+    """opens what no AWS API offers"""
     drill_user: AccessKey | None = None
-    """whom drills run as; None where IAM is not enforced, and everybody may do everything"""
+    """whom drills run as; None: as the account's root, who may do everything"""
     parts: tuple[Part, ...] = ()
     rss_bytes: int = 0
     """sum of the resident memory of all processes: counts shared pages once a process"""
@@ -74,7 +92,8 @@ class SandboxState(Model):
     @property
     def account(self) -> Account:
         """The account that deployments use."""
-        return Account(self.endpoint_url, self.region, self.account_id, self.time_scale)
+        keys = Keys(self.root.access_key_id, self.root.secret_access_key, self.token)
+        return Account(self.endpoint_url, self.region, self.account_id, self.time_scale, keys, self.parts_from)
 
 
 class DownReport(Model):
@@ -84,6 +103,10 @@ class DownReport(Model):
     processes_ended: int
     processes_killed: int
     ports_closed: tuple[int, ...]
+
+
+DAEMON = ("-m", "tocsin.sandbox.daemon")
+"""What Python runs as the daemon."""
 
 
 def directory(root: Path) -> Path:
@@ -98,18 +121,23 @@ def up(
     progress: Callable[[str], None] = lambda _: None,
     policy: str | None = None,
     parts: PartsChoice = "embedded",
+    starter: str = "",
+    daemon: Sequence[str] = DAEMON,
 ) -> SandboxState:
     """Start a sandbox with the replica of a system, or add the replica to the one that is running.
 
-    With a `policy` (a JSON document) IAM is enforced, and drills run as a user with exactly this policy.
+    With a `policy` (a JSON document) drills run as a user with exactly this policy. `starter` is for `down`: a sandbox
+    that runs already keeps the one that it has. `daemon`: what Python runs, for a sandbox with services of one's own
+    (`sandbox.daemon.main`).
 
     Raises:
         InvalidInput: there is no such replica, or no such time scale, or the policy is none, or there is no Docker
             for containers.
-        SandboxError: the sandbox did not come up, or runs with another time scale, other parts or without IAM. Nothing
-            is left behind by a failed start; a system that failed to deploy into a running one leaves it as it is.
+        SandboxError: the sandbox did not come up, or runs with another time scale or other parts. Nothing is left
+            behind by a failed start; a system that failed to deploy into a running one leaves it as it is.
     """
     root = root.resolve()
+    spare_loopback()
     check_installed()
     deploy_file = _deploy_file(root, system)
     if not time_scale > 0:
@@ -119,15 +147,14 @@ def up(
     with _locked(root):
         running = _read_state(root)
         if running is not None:
-            _check_fits(running, time_scale, policy, parts)
-            if policy is not None:
-                allow_drill_user(running.account, policy)
+            _check_fits(running, time_scale, parts)
+            running = _with_policy(root, running, policy)
             return _add_system(root, running, system, deploy_file, progress)
         _remove_remains(root)
         if parts == "containers":
             container_parts.prepare(progress)
         try:
-            return _start(root, system, deploy_file, time_scale, progress, policy, parts)
+            return _start(root, system, deploy_file, time_scale, progress, policy, parts, starter, daemon)
         except BaseException as error:
             tail = _log_tail(root)
             _stop_everything(root)
@@ -153,14 +180,19 @@ def check_installed(parts: Iterable[str] = _EXTRA) -> None:
         )
 
 
-def down(root: Path) -> DownReport:
+def down(root: Path, starter: str | None = None) -> DownReport:
     """Stop the sandbox and everything that belongs to it, also if its daemon or its starter crashed.
+
+    With a `starter`, only the sandbox that was started under this name: one of somebody else goes on.
 
     Raises:
         SandboxError: a process, port or file is still there.
     """
     root = root.resolve()
     with _locked(root):
+        running = _read_state(root)
+        if starter is not None and running is not None and running.starter != starter:
+            return DownReport(was_running=False, processes_ended=0, processes_killed=0, ports_closed=())
         return _stop_everything(root)
 
 
@@ -195,14 +227,16 @@ def _start(
     progress: Callable[[str], None],
     policy: str | None,
     parts: PartsChoice,
+    starter: str,
+    daemon: Sequence[str],
 ) -> SandboxState:
     progress("starting the AWS API")
     home = directory(root)
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lifeline_end, lifeline = os.pipe()
     try:
         region = _region(root, system)
-        process, answer = _start_daemon(home, time_scale, region, lifeline_end, parts, iam=policy is not None)
+        process, answer = _start_daemon(home, time_scale, region, lifeline_end, parts, daemon)
         state = SandboxState(
             pid=process.pid,
             created=psutil.Process(process.pid).create_time(),
@@ -213,11 +247,12 @@ def _start(
             systems=(system,),
             started_at=datetime.fromtimestamp(answer["started"], UTC),
             parts_from=parts,
+            starter=starter,
+            root=AccessKey(access_key_id=ACCOUNT_ID, secret_access_key=answer["keys"]["secret_access_key"]),
+            token=answer["keys"]["token"],
         )
         _deploy(root, state.account, system, deploy_file, progress)
-        if policy is not None:
-            state = state.model_copy(update={"drill_user": create_drill_user(state.account, policy)})
-        _write_state(root, state)
+        _write_state(root, _with_drill_user(state, policy))
         os.write(lifeline, b"c")
     finally:
         os.close(lifeline)
@@ -226,14 +261,13 @@ def _start(
 
 
 def _start_daemon(
-    home: Path, time_scale: float, region: str, lifeline_end: int, parts: PartsChoice, *, iam: bool
+    home: Path, time_scale: float, region: str, lifeline_end: int, parts: PartsChoice, daemon: Sequence[str]
 ) -> tuple[subprocess.Popen[bytes], Any]:
     report, report_end = os.pipe()
-    with (home / "daemon.log").open("ab") as log:
-        command = [sys.executable, "-m", "tocsin.sandbox.daemon", "--directory", str(home)]
+    with os.fdopen(os.open(home / "daemon.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+        command = [sys.executable, *daemon, "--directory", str(home)]
         command += ["--time-scale", str(time_scale), "--account", ACCOUNT_ID, "--region", region]
         command += ["--parts", parts]
-        command += ["--iam"] if iam else []
         command += ["--report-fd", str(report_end), "--lifeline-fd", str(lifeline_end)]
         process = subprocess.Popen(
             command,
@@ -258,7 +292,7 @@ def _start_daemon(
     return process, answer
 
 
-def _check_fits(state: SandboxState, time_scale: float, policy: str | None, parts: PartsChoice) -> None:
+def _check_fits(state: SandboxState, time_scale: float, parts: PartsChoice) -> None:
     """Whether the sandbox that runs is what was asked for."""
     if state.time_scale != time_scale:
         raise SandboxError(
@@ -270,11 +304,24 @@ def _check_fits(state: SandboxState, time_scale: float, policy: str | None, part
             f"expected the running sandbox to have its parts from `--parts {parts}`, found {state.parts_from}. "
             "Stop it first: `tocsin sandbox down`."
         )
-    if policy is not None and state.drill_user is None:
-        raise SandboxError(
-            "expected the running sandbox to enforce IAM, found one that does not. "
-            "Stop it first: `tocsin sandbox down`."
-        )
+
+
+def _with_policy(root: Path, state: SandboxState, policy: str | None) -> SandboxState:
+    """A running sandbox whose drills have this policy from now on; None leaves it as it is."""
+    if policy is None:
+        return state
+    if state.drill_user is not None:
+        allow_drill_user(state.account, policy)
+        return state
+    state = _with_drill_user(state, policy)
+    _write_state(root, state)
+    return state
+
+
+def _with_drill_user(state: SandboxState, policy: str | None) -> SandboxState:
+    if policy is None:
+        return state
+    return state.model_copy(update={"drill_user": create_drill_user(state.account, policy)})
 
 
 def _add_system(
@@ -296,16 +343,42 @@ def _deploy(root: Path, account: Account, system: str, deploy_file: Path, progre
     deploy: Callable[[Account], None] | None = getattr(module, "deploy", None)
     if deploy is None:
         raise SandboxError(f"{deploy_file}: expected a function deploy(account), found none")
-    account = dataclasses.replace(account, region=_region(root, system))
+    account = dataclasses.replace(account, region=_region(root, system), tell=progress)
     try:
         deploy(account)
     except TocsinError:
         raise
-    except Exception as error:  # the deployment is somebody else's code
+    except (Exception, SystemExit) as error:  # the deployment is somebody else's code, and does not end ours
         raise SandboxError(f"{deploy_file}: the deployment failed: {type(error).__name__}: {error}") from error
     if (root / "systems" / f"{system}.yaml").is_file():
         progress("putting the alarms")
-        put_alarms(resolve_system(load_system(root, system), account.target), account.target)
+        put_what_is_evaluated(resolve_system(load_system(root, system), account.target), account, progress)
+
+
+def put_what_is_evaluated(system: System, account: Account, progress: Callable[[str], None]) -> None:
+    """Put the alarms of a system; one that is refused here is told, and a drill calls it unknown."""
+    refused = not_evaluated(system.cloudwatch_alarms)
+    for name, why in refused.items():
+        progress(f"leaving out the alarm {name}, which is not evaluated here: {why}")
+    kept = {name: alarm for name, alarm in _in_order(system).items() if name not in refused}
+    put_alarms(system.model_copy(update={"alarms": kept}), account.target)
+
+
+def _in_order(system: System) -> dict[str, Alarm]:
+    """The alarms of a system, each after those that it looks at: CloudWatch takes it only when they are there."""
+    names = {alarm.cloudwatch.alarm_name: name for name, alarm in system.cloudwatch_alarms.items()}
+    needed = {
+        name: {names[other] for other in _looked_at(alarm) if other in names} for name, alarm in system.alarms.items()
+    }
+    return {name: system.alarms[name] for name in in_order(needed)}
+
+
+def _looked_at(alarm: Alarm) -> frozenset[str]:
+    definition = alarm.cloudwatch if isinstance(alarm, CloudWatchAlarm) else None
+    if not isinstance(definition, CompositeAlarm):
+        return frozenset()
+    suppressor = definition.suppressor
+    return CompositeRule(definition.alarm_rule).children | (frozenset() if suppressor is None else {suppressor})
 
 
 def _region(root: Path, system: str) -> str:
@@ -325,7 +398,7 @@ def _load(path: Path, system: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # so is what it does when it is imported
+    except (Exception, SystemExit) as error:  # so is what it does when it is imported, and be it sys.exit
         raise SandboxError(f"{path}: cannot be loaded: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.parent))
@@ -335,17 +408,37 @@ def _load(path: Path, system: str) -> ModuleType:
 # ------------------------------------------------------------------------------------------------ state
 
 
+def _owner(path: Path) -> str:
+    """Name of the user whose file it is; the number where it has none."""
+    try:
+        return path.owner()
+    except KeyError:
+        return f"uid {path.stat().st_uid}"
+
+
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
     """One `up` or `down` at a time; the lock is the work directory itself, so that no lock file is left."""
     home = work_directory(root)
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in (home, directory(root)):
+        if place.exists() and not os.access(place, os.W_OK):
+            # Another user's sandbox could be stopped, or spoilt, by halves.
+            raise SandboxError(
+                f"expected to be allowed to write {place}, found that it belongs to {_owner(place)}. "
+                "Work as that user, or in a checkout of your own."
+            )
     descriptor = os.open(home, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def credentials_file(root: Path) -> Path:
+    """The keys of the account of a sandbox that runs, as every AWS tool reads them (`AWS_SHARED_CREDENTIALS_FILE`)."""
+    return directory(root) / "credentials"
 
 
 def _state_file(root: Path) -> Path:
@@ -355,8 +448,15 @@ def _state_file(root: Path) -> Path:
 def _write_state(root: Path, state: SandboxState) -> None:
     path = _state_file(root)
     unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(state.model_dump_json(indent=2), encoding="utf-8")
+    # They hold the keys of the account and of the drill's user, and the token.
+    _write_private(credentials_file(root), _CREDENTIALS.format(**state.root.model_dump()))
+    _write_private(unfinished, state.model_dump_json(indent=2))
     unfinished.replace(path)
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _read_state(root: Path) -> SandboxState | None:
@@ -372,7 +472,7 @@ def _read_state(root: Path) -> SandboxState | None:
 
 def _parts(state: SandboxState, found: list[psutil.Process]) -> Iterator[Part]:
     try:
-        answer, api_state = open_door(state.endpoint_url, "status", {}), "listening"
+        answer, api_state = open_door(state.endpoint_url, state.token, "status", {}), "listening"
     except SandboxError as error:
         answer, api_state = {}, str(error)
     named = answer.get("processes", {})
@@ -380,12 +480,10 @@ def _parts(state: SandboxState, found: list[psutil.Process]) -> Iterator[Part]:
         try:
             line, kind = " ".join(process.cmdline()), process.status()
         except psutil.Error:
-            continue
+            continue  # it ended while we looked
         name = named.get(str(process.pid)) or _part_name(process.pid == state.pid, line)
         yield Part(name=name, pid=process.pid, state=kind)
     yield Part(name="AWS API", port=_port(state.endpoint_url), state=api_state)
-    for api, url in answer.get("apis", {}).items():
-        yield Part(name=f"HTTP API {api}", port=_port(url), state="listening")
     for name, urls in (("stub", answer.get("stubs", ())), ("prometheus", answer.get("prometheus", ()))):
         for url in urls:
             yield Part(name=name, port=_port(url), state="listening")
@@ -396,7 +494,7 @@ def _parts(state: SandboxState, found: list[psutil.Process]) -> Iterator[Part]:
 def _part_name(is_daemon: bool, command: str) -> str:
     if is_daemon:
         return "daemon"
-    if "tocsin.sandbox.zygote" in command:
+    if "tocsin.sandbox.services.awslambda.zygote" in command:
         return "lambda"
     return "postgres" if "postgres" in command else "process"
 
@@ -447,7 +545,7 @@ def _listening(found: list[psutil.Process]) -> list[int]:
         try:
             connections = process.net_connections(kind="tcp")
         except psutil.Error:
-            continue
+            continue  # it ended while we looked
         ports |= {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
     return sorted(ports)
 

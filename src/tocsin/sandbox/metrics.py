@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tocsin.alarms.cloudwatch import MetricKey, metric_key
 from tocsin.sandbox.clock import Clock
@@ -123,6 +124,12 @@ Scope = tuple[str, str]
 """(account id, region)"""
 
 
+def scope_of_arn(arn: str) -> Scope:
+    """Account and region of an ARN."""
+    parts = arn.split(":")
+    return parts[4], parts[3]
+
+
 class MetricStore:
     """Metrics of all accounts and regions of one sandbox, in memory that is bounded.
 
@@ -134,7 +141,7 @@ class MetricStore:
         self.system_time = system_time
         self._minutes: dict[tuple[Scope, MetricKey], _Series] = {}
         self._high_resolution: dict[tuple[Scope, MetricKey], _Series] = {}
-        self._units: dict[tuple[Scope, MetricKey], str] = {}
+        self._units: dict[tuple[Scope, MetricKey], tuple[str, ...]] = {}
         self._lock = threading.Lock()
 
     def put(
@@ -169,31 +176,38 @@ class MetricStore:
                 series.at(second).add_set(*statistic_set)
 
     def _series(self, scope: Scope, key: MetricKey, unit: str) -> Iterable[_Series]:
-        where = (scope, key)
+        # Datapoints of each unit are a stream of their own.
+        where = (scope, key._replace(unit=unit))
         minutes = self._minutes.get(where)
         if minutes is None:
             minutes = self._minutes[where] = _Series(MINUTE_S)
-            self._units[where] = unit
+            self._units[scope, key] = (*self._units.get((scope, key), ()), unit)
             if not key.namespace.startswith("AWS/"):
                 self._high_resolution[where] = _Series(HIGH_RESOLUTION_S)
         fine = self._high_resolution.get(where)
         return (minutes,) if fine is None else (minutes, fine)
 
     def buckets(self, scope: Scope, key: MetricKey, start_s: int, end_s: int) -> Sequence[Bucket]:
-        """The non-empty buckets that begin in [start, end); ten-second ones when the window asks for them."""
-        fine = start_s % MINUTE_S != 0 or end_s % MINUTE_S != 0
-        with self._lock:
-            series = (self._high_resolution if fine else self._minutes).get((scope, key))
-            return [] if series is None else series.between(start_s, end_s)
+        """The non-empty buckets that begin in [start, end); ten-second ones when the window asks for them.
 
-    def unit(self, scope: Scope, key: MetricKey) -> str:
-        """The unit of the first value of a metric."""
-        return self._units.get((scope, key), "None")
+        Those of the key's unit only; of all units where the key has none.
+        """
+        fine = start_s % MINUTE_S != 0 or end_s % MINUTE_S != 0
+        metric = key._replace(unit=None)
+        units = self.units(scope, metric) if key.unit is None else (key.unit,)
+        with self._lock:
+            width = self._high_resolution if fine else self._minutes
+            streams = [width.get((scope, metric._replace(unit=unit))) for unit in units]
+            return [bucket for stream in streams if stream is not None for bucket in stream.between(start_s, end_s)]
+
+    def units(self, scope: Scope, key: MetricKey) -> tuple[str, ...]:
+        """The units in which a metric was published, oldest first."""
+        return self._units.get((scope, key), ())
 
     def keys(self, scope: Scope) -> list[MetricKey]:
         """All metrics that have data, in a stable order."""
         with self._lock:
-            return sorted(key for where, key in self._minutes if where == scope)
+            return sorted(key for where, key in self._units if where == scope)
 
     def forget_old(self) -> None:
         """Drop what no alarm can look at any more."""
@@ -221,3 +235,10 @@ class ScopedSink:
         """Publish a value."""
         scope, key = self._scope_of(dimensions), metric_key(namespace, name, dimensions)
         self._store.put(scope, key, value, unit, wall=self.wall)
+
+
+class MetricSink(Protocol):
+    """Where published metrics go."""
+
+    def put(self, namespace: str, name: str, dimensions: Mapping[str, str], value: float, unit: str = "None") -> None:
+        """Record one value now."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tests.sandbox.aws.shop import Shop, eventually
+from tests.sandbox.aws.shop import ROLE, Shop, eventually
 
 SERVER = """
 import json
@@ -128,6 +128,7 @@ class Fleet:
             networkMode="awsvpc",
             cpu="256",
             memory="512",
+            executionRoleArn=ROLE,
             containerDefinitions=[definition],
         )
         return str(answer["taskDefinition"]["taskDefinitionArn"])

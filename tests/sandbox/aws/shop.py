@@ -51,20 +51,27 @@ def act(what, event, context):
     return {"release": RELEASE, "version": context.function_version, "say": event.get("say")}
 """
 
+ROLE = "arn:aws:iam::123456789012:role/shop"
+"""It may do everything."""
+
 DEPLOY = """
 import json
 from pathlib import Path
 
 ROLE = "arn:aws:iam::123456789012:role/shop"
+SERVICES = [f"{name}.amazonaws.com" for name in ("lambda", "rds", "ecs-tasks", "events", "scheduler")]
 
 
 def deploy(account):
+    create_role(account.client("iam"))
     code = account.zip_directory(Path(__file__).parent / "function")
     functions, queues = account.client("lambda"), account.client("sqs")
     for name in ("shop-api", "shop-worker"):
         functions.create_function(
             FunctionName=name, Runtime="python3.11", Role=ROLE, Handler="app.handler", Code={"ZipFile": code}, Timeout=1
         )
+    waiting = {"Delay": 0.05, "MaxAttempts": 200}
+    functions.get_waiter("function_updated_v2").wait(FunctionName="shop-api", WaiterConfig=waiting)
     version = functions.publish_version(FunctionName="shop-api")["Version"]
     alias = functions.create_alias(FunctionName="shop-api", Name="live", FunctionVersion=version)
     apis = account.client("apigatewayv2")
@@ -75,12 +82,23 @@ def deploy(account):
     apis.create_route(ApiId=api, RouteKey="$default", Target=f"integrations/{integration}")
     apis.create_stage(ApiId=api, StageName="$default", AutoDeploy=True)
     dead = create_queue(queues, "shop-orders-dlq", {})
-    policy = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 3})
-    orders = create_queue(queues, "shop-orders", {"VisibilityTimeout": "60", "RedrivePolicy": policy})
+    redrive = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 3})
+    orders = create_queue(queues, "shop-orders", {"VisibilityTimeout": "60", "RedrivePolicy": redrive})
     functions.create_event_source_mapping(FunctionName="shop-worker", EventSourceArn=orders, BatchSize=1)
     topic = account.client("sns").create_topic(Name="shop-alerts")["TopicArn"]
-    inbox = create_queue(queues, "shop-alerts-inbox", {})
+    inbox = create_queue(queues, "shop-alerts-inbox", {"Policy": policy(Principal={"Service": "sns.amazonaws.com"})})
     account.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=inbox)
+
+
+def create_role(iam):
+    trust = policy(Principal={"Service": SERVICES}, Resource=None)
+    iam.create_role(RoleName="shop", AssumeRolePolicyDocument=trust)
+    iam.put_role_policy(RoleName="shop", PolicyName="all", PolicyDocument=policy())
+
+
+def policy(**more):
+    statement = {"Effect": "Allow", "Action": "*", "Resource": "*"} | more
+    return json.dumps({"Version": "2012-10-17", "Statement": {k: v for k, v in statement.items() if v is not None}})
 
 
 def create_queue(queues, name, attributes):
@@ -119,6 +137,11 @@ class Shop:
         if service not in self._clients:
             self._clients[service] = self.account.client(service)
         return self._clients[service]
+
+    def settle(self, function: str) -> None:
+        """Wait until a function takes the next change."""
+        waiting = {"Delay": 0.05, "MaxAttempts": 200}
+        self.client("lambda").get_waiter("function_updated_v2").wait(FunctionName=function, WaiterConfig=waiting)
 
     # -- HTTP
 
@@ -193,7 +216,9 @@ class Shop:
 
     def history(self, name: str, kind: str) -> list[dict[str, Any]]:
         """Items of an alarm's history, oldest first, with `HistoryData` read."""
-        items = self.client("cloudwatch").describe_alarm_history(AlarmName=name, HistoryItemType=kind, MaxRecords=100)
+        kinds = ["MetricAlarm", "CompositeAlarm"]
+        asked = {"AlarmName": name, "AlarmTypes": kinds, "HistoryItemType": kind, "MaxRecords": 100}
+        items = self.client("cloudwatch").describe_alarm_history(**asked)
         found = sorted(items["AlarmHistoryItems"], key=lambda item: item["Timestamp"])
         return [{**item, "HistoryData": json.loads(item["HistoryData"])} for item in found]
 

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from tests.sandbox.aws.fleet import CLUSTER, Fleet
 from tests.sandbox.aws.shop import eventually
 
+from tocsin.aws.target import Target
 from tocsin.errors import NotFound, ResidueLeft, TargetError
 from tocsin.faults.ecs import EcsBadRelease, EcsScale, EcsStopTasks
 from tocsin.faults.elb import ElbTargetDeregistered
 from tocsin.faults.lifecycle import FaultLifecycle, recover
-from tocsin.ledger import Ledger
 from tocsin.model.events import FaultStage
-from tocsin.target import Target
+from tocsin.record.ledger import Ledger
 
 ALONE = {"minimumHealthyPercent": 0, "maximumPercent": 100}
 """A deployment that stops the old task before it starts the new one: a bad release is an outage."""

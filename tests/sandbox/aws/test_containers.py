@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError
 from tests.sandbox.aws.fleet import CLUSTER, Fleet, lines, policy
 from tests.sandbox.aws.shop import Shop, eventually
 
+from tocsin.aws.lookups import resolve_base_url, resolve_system
 from tocsin.errors import NotFound
 from tocsin.model.system import CloudWatchAlarm, Endpoint, LoadBalancerLookup, MetricAlarm, System, TargetGroupLookup
-from tocsin.resolve import resolve_base_url, resolve_system
 from tocsin.sandbox import control
 
 # ------------------------------------------------------------------------------------------------ a service
@@ -51,6 +51,10 @@ def test_a_system_file_finds_the_load_balancer_by_its_name(fleet: Fleet) -> None
     alarm = MetricAlarm(
         AlarmName="a",
         AlarmDescription="${b} ${g}",
+        Namespace="AWS/ApplicationELB",
+        MetricName="RequestCount",
+        Statistic="Sum",
+        Period=60,
         EvaluationPeriods=1,
         Threshold=1,
         ComparisonOperator="GreaterThanThreshold",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,12 +26,13 @@ from tocsin.faults.elasticache import ElasticacheFailover, ElasticacheReboot
 from tocsin.faults.lifecycle import FaultLifecycle, recover
 from tocsin.faults.postgres import PostgresConnections, PostgresFailingStatements, PostgresLock, PostgresSlowStatements
 from tocsin.faults.rds import RdsReboot, RdsStop
-from tocsin.ledger import Ledger
 from tocsin.model.events import FaultStage
+from tocsin.record.ledger import Ledger
 
 NAME = "faulty"
 SECRET, TABLE = f"{NAME}/database", "public.items"
 PASSWORD = "correct-horse"
+TEXT = {"decode_responses": True}
 FAST = {"Delay": 0.1, "MaxAttempts": 200}
 
 
@@ -41,7 +43,13 @@ class Database:
 
     def connect(self, application: str | None = None) -> pg8000.native.Connection:
         return pg8000.native.Connection(
-            "owner", host=self.host, port=self.port, database="app", timeout=5, application_name=application
+            "owner",
+            host=self.host,
+            port=self.port,
+            database="app",
+            password=PASSWORD,
+            timeout=5,
+            application_name=application,
         )
 
     def run(self, sql: str) -> Any:
@@ -102,7 +110,7 @@ def cache(shop: Shop) -> Iterator[Any]:
 
     def ask(*words: str) -> Any:
         try:
-            with Valkey(at["Address"], at["Port"], decode_responses=True, socket_timeout=1) as client:
+            with Valkey.from_url(f"redis://{at['Address']}:{at['Port']}", socket_timeout=1, **TEXT) as client:
                 return client.execute_command(*words)
         except ValkeyError:
             return None
@@ -193,15 +201,16 @@ def test_connections_are_taken_until_few_are_left(bench: Bench, database: Databa
 
 
 HOLD = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.postgres import PostgresConnections
-from tocsin.ledger import Ledger
-from tocsin.target import Target
+from tocsin.record.ledger import Ledger
+from tocsin.aws.target import Target
 
 url, account, scale, ledger, secret = sys.argv[1:]
-target = Target("sandbox", "us-east-1", url, account, scale=float(scale), access_key_id=account, secret_access_key="-")
+key = {"access_key_id": account, "secret_access_key": os.environ["ROOT_KEY"]}
+target = Target("sandbox", "us-east-1", url, account, scale=float(scale), **key)
 lifecycle = FaultLifecycle(target=target, ledger=Ledger(Path(ledger), "sandbox"), drill="d")
 print(lifecycle.inject(PostgresConnections(secret=secret, keep=20)).value, flush=True)
 time.sleep(600)
@@ -211,7 +220,9 @@ time.sleep(600)
 def test_the_sessions_of_a_killed_process_are_gone(bench: Bench, database: Database) -> None:
     target = bench.target
     arguments = (str(target.endpoint_url), str(target.account), str(target.scale), str(bench.ledger.path), SECRET)
-    drill = subprocess.Popen([sys.executable, "-c", HOLD, *arguments], stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "ROOT_KEY": str(target.secret_access_key)}
+    command = [sys.executable, "-c", HOLD, *arguments]
+    drill = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert drill.stdout is not None
     assert drill.stdout.readline() == "effective\n"
     assert sessions(database) > 50

@@ -38,8 +38,9 @@ def statuses(shop: Shop, name: str) -> dict[str, str]:
 
 def ask(endpoint: dict[str, Any], *words: str) -> Any:
     """The answer of Valkey; None when there is none."""
+    url = f"redis://{endpoint['Address']}:{endpoint['Port']}"
     try:
-        with Valkey(endpoint["Address"], endpoint["Port"], decode_responses=True, socket_timeout=1) as client:
+        with Valkey.from_url(url, decode_responses=True, socket_timeout=1) as client:
             return client.execute_command(*words)
     except ValkeyError:
         return None
@@ -123,3 +124,37 @@ def test_a_cluster_of_its_own_is_a_valkey_too(shop: Shop) -> None:
     assert ask(cluster["CacheNodes"][0]["Endpoint"], "PING") is True
     elasticache.delete_cache_cluster(CacheClusterId="single")
     assert ask(cluster["CacheNodes"][0]["Endpoint"], "PING") is None
+
+
+def test_a_group_without_a_token_has_a_password_in_its_address(shop: Shop, carts: dict[str, Any]) -> None:
+    for name in ("PrimaryEndpoint", "ReaderEndpoint"):
+        endpoint = carts[name]
+        password, _, host = endpoint["Address"].removeprefix(":").partition("@")
+        assert (host, len(password)) == ("127.0.0.1", 32)
+        assert ask(endpoint, "PING") is True
+        assert ask(endpoint | {"Address": host}, "PING") is None
+        assert ask(endpoint | {"Address": f":{password[:-1]}@{host}"}, "PING") is None
+
+
+def test_a_token_lets_in_as_it_is_declared(shop: Shop) -> None:
+    elasticache, token = shop.client("elasticache"), "not-a-secret-not-a-secret"
+    create(shop, "guarded", TransitEncryptionEnabled=True, AuthToken=token)
+    wait_available(shop, "guarded")
+    endpoint = group(shop, "guarded")["NodeGroups"][0]["PrimaryEndpoint"]
+    assert endpoint["Address"] == "127.0.0.1"
+    assert ask(endpoint, "PING") is None
+    assert ask(endpoint | {"Address": f":{token}@127.0.0.1"}, "PING") is True
+    elasticache.modify_replication_group(
+        ReplicationGroupId="guarded", AuthToken=token[::-1], AuthTokenUpdateStrategy="SET", ApplyImmediately=True
+    )
+    eventually(lambda: ask(endpoint | {"Address": f":{token[::-1]}@127.0.0.1"}, "PING"))
+    assert ask(endpoint | {"Address": f":{token}@127.0.0.1"}, "PING") is None
+    elasticache.delete_replication_group(ReplicationGroupId="guarded")
+
+
+def test_user_groups_are_refused_by_name(shop: Shop, carts: dict[str, Any]) -> None:
+    elasticache = shop.client("elasticache")
+    asked = {"ReplicationGroupId": "carts", "UserGroupIdsToAdd": ["people"]}
+    assert refused(elasticache.modify_replication_group, **asked) == "InvalidParameterValue"
+    new = {"ReplicationGroupId": "people", "ReplicationGroupDescription": "of a test", "UserGroupIds": ["people"]}
+    assert refused(elasticache.create_replication_group, **new) == "InvalidParameterValue"

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+import boto3
 import httpx
 import pytest
 from botocore.exceptions import ClientError
@@ -103,6 +104,22 @@ def test_an_unknown_api_is_a_404(shop: Shop) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ invocations
+
+
+def test_the_keys_of_a_function_do_not_follow_from_its_name(shop: Shop) -> None:
+    shop.invoke("shop-api", {"say": "hello"})
+    function = shop.client("lambda").get_function(FunctionName="shop-api")["Configuration"]
+    digest = hashlib.sha256(f"{function['FunctionArn']}:{function['Role']}".encode()).hexdigest()
+    client = boto3.client(
+        "sts",
+        endpoint_url=shop.account.endpoint_url,
+        region_name=shop.account.region,
+        aws_access_key_id=f"ASIA{digest[:16].upper()}",
+        aws_secret_access_key=hashlib.sha256(f"secret:{digest}".encode()).hexdigest(),
+        aws_session_token=hashlib.sha256(f"token:{digest}".encode()).hexdigest(),
+    )
+    with pytest.raises(ClientError, match="InvalidClientTokenId"):
+        client.get_caller_identity()
 
 
 def test_invoke(shop: Shop) -> None:
@@ -200,7 +217,7 @@ def test_a_release_and_its_rollback(shop: Shop) -> None:
 
     new_code = package(FUNCTION.replace('RELEASE = "one"', 'RELEASE = "two"'))
     published = client.update_function_code(FunctionName="shop-api", ZipFile=new_code, Publish=True)
-    client.get_waiter("function_updated_v2").wait(FunctionName="shop-api", WaiterConfig={"Delay": 0})
+    shop.settle("shop-api")
     assert published["CodeSha256"] == sha256(new_code) != described["Configuration"]["CodeSha256"]
     assert published["FunctionArn"].endswith(f":shop-api:{published['Version']}")
     assert int(published["Version"]) > int(good)
@@ -235,6 +252,7 @@ def test_a_new_environment_variable_is_never_served_stale(shop: Shop) -> None:
     )
     assert shop.invoke("shop-greeter", {})["Payload"] == "none"
     for greeting in ("hello", "good day"):
+        shop.settle("shop-greeter")
         client.update_function_configuration(
             FunctionName="shop-greeter", Environment={"Variables": {"GREETING": greeting}}
         )
@@ -269,3 +287,26 @@ def test_a_service_that_is_not_there_says_so_at_once(shop: Shop, service: str, c
     assert service in caught.value.response["Error"]["Message"]
     # Left to itself, ministack reads the models of all services first, for five seconds.
     assert datetime.now(UTC) - before < timedelta(seconds=4)
+
+
+def test_an_alarm_sees_an_invocation_that_took_long(shop: Shop) -> None:
+    # Six real seconds are six production minutes here: twice the range of an alarm on one minute.
+    shop.client("lambda").create_function(
+        FunctionName="shop-slow",
+        Runtime="python3.11",
+        Role="arn:aws:iam::123456789012:role/shop",
+        Handler="app.handler",
+        Code={"ZipFile": package(FUNCTION)},
+        Timeout=10,
+    )
+    shop.put_alarm(
+        "slow",
+        Namespace="AWS/Lambda",
+        MetricName="Duration",
+        Dimensions=[{"Name": "FunctionName", "Value": "shop-slow"}],
+        Statistic="Maximum",
+        Threshold=5000,
+    )
+    shop.wait_for("slow", "OK")
+    shop.invoke("shop-slow", {"do": "sleep", "seconds": 6})
+    shop.wait_for("slow", "ALARM")

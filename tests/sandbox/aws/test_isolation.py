@@ -1,37 +1,17 @@
-"""A sandbox keeps to itself: its own machine, its own checkout, its own user."""
+"""A sandbox keeps to itself: its own machine, its own checkout."""
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import psutil
-import pytest
 from tests.sandbox.aws.shop import Shop
 
-from tocsin.sandbox import control, supervise
-
-ORDINARY_USER = "nobody"
-LIFE = """
-from pathlib import Path
 from tocsin.sandbox import control
-
-root = Path({root!r})
-state = control.up("shop", root)
-message = state.account.client("lambda").invoke(FunctionName="shop-api", Payload='{{"say": "hello"}}')
-state.account.client("rds").create_db_instance(
-    DBInstanceIdentifier="shop-db", DBInstanceClass="db.t3.micro", Engine="postgres", MasterUsername="owner",
-    MasterUserPassword="not-a-secret", AllocatedStorage=20,
-)
-print(message["Payload"].read().decode(), *state.account.database("shop-db"))
-print(control.down(root).was_running, control.directory(root).exists())
-"""
+from tocsin.sandbox.parts import supervise
 
 
 def checkout(root: Path, deploy: str = "def deploy(account):\n    pass\n") -> Path:
@@ -84,38 +64,3 @@ def test_an_up_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
     home = control.directory(root)
     assert supervise.processes(home) == []
     assert not home.exists()
-
-
-def test_an_ordinary_user_can_have_one(shop: Shop) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("every other test here already ran as an ordinary user")
-    user = pwd.getpwnam(ORDINARY_USER)
-    # A Python in root's home may be read, and nothing else of root's rights is left.
-    become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    become += ["--bounding-set=-all,+dac_read_search", "--inh-caps=-all,+dac_read_search"]
-    become += ["--ambient-caps=-all,+dac_read_search", sys.executable, "-c"]
-    if subprocess.run(["which", "setpriv"], capture_output=True, check=False).returncode:
-        pytest.skip("setpriv is not there")
-    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}
-    # Not a directory of pytest's: those are closed to other users.
-    home = Path(tempfile.mkdtemp(prefix="tocsin-test-", dir="/tmp"))
-    try:
-        shutil.copytree(shop.root / "replicas", home / "replicas")
-        subprocess.run(["chown", "-R", f"{user.pw_uid}:{user.pw_gid}", home], check=True)
-        done = subprocess.run(
-            [*become, LIFE.format(root=str(home))],
-            env=environment,
-            cwd=home,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        invoked, down = done.stdout.splitlines()
-        assert '"say": "hello"' in invoked
-        assert "127.0.0.1" in invoked
-        assert down == "True False"
-    finally:
-        control.down(home)
-        shutil.rmtree(home)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from tests.sandbox.aws.shop import Shop
 
-from tocsin.alarms.prometheus import PrometheusApi, load_rules
+from tocsin.alarms.prometheus import load_rules
+from tocsin.alarms.prometheus_api import PrometheusApi
 from tocsin.errors import SandboxError
 from tocsin.sandbox import control
-from tocsin.sandbox.promtool import find_promtool
+from tocsin.sandbox.parts.promtool import find_promtool
 
 RULES = Path(__file__).parents[3] / "systems" / "clocked.rules.yaml"
 
@@ -28,8 +29,8 @@ def test_it_evaluates_the_rules_it_is_given_and_is_shown_with_the_sandbox(shop: 
     documented = load_rules(RULES).alerts
     with PrometheusApi(url) as api:
         found = api.evaluations()
-    assert {name: (one.rule.expr, one.rule.for_s) for name, one in found.items()} == {
-        name: (rule.expr, rule.for_s) for name, rule in documented.items()
+    assert {one.rule.name: (one.rule.expr, one.rule.for_s) for one in found} == {
+        name: (rule.expr, rule.for_s) for name, (rule,) in documented.items()
     }
     state = control.status(shop.root)
     assert state is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from typing import Any
 import pg8000.native
 import psutil
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 from tests.sandbox.aws.shop import Shop, eventually
 
+PASSWORD = "not-a-secret"
 FAST = {"Delay": 0.1, "MaxAttempts": 200}
 GONE = (pg8000.native.InterfaceError, pg8000.native.DatabaseError, OSError)
 """What pg8000 raises when a server shuts down, is away, or goes away in the middle of a handshake."""
@@ -32,9 +34,9 @@ def address(shop: Shop, name: str) -> tuple[str, int]:
     return endpoint["Address"], endpoint["Port"]
 
 
-def connect(shop: Shop, name: str) -> pg8000.native.Connection:
+def connect(shop: Shop, name: str, password: str = PASSWORD) -> pg8000.native.Connection:
     host, port = address(shop, name)
-    return pg8000.native.Connection("owner", host=host, port=port, database="orders", password="-", timeout=5)
+    return pg8000.native.Connection("owner", host=host, port=port, database="orders", password=password, timeout=5)
 
 
 def rows(shop: Shop, name: str) -> list[str]:
@@ -66,7 +68,7 @@ def orders(shop: Shop) -> Iterator[str]:
         Engine="postgres",
         DBInstanceClass="db.t3.micro",
         MasterUsername="owner",
-        MasterUserPassword="not-checked",
+        MasterUserPassword=PASSWORD,
         DBName="orders",
         AllocatedStorage=20,
     )["DBInstance"]
@@ -78,7 +80,7 @@ def orders(shop: Shop) -> Iterator[str]:
     at = address(shop, "orders")
     rds.delete_db_instance(DBInstanceIdentifier="orders", SkipFinalSnapshot=True)
     with pytest.raises(GONE):
-        pg8000.native.Connection("owner", host=at[0], port=at[1], timeout=5)
+        pg8000.native.Connection("owner", host=at[0], port=at[1], password=PASSWORD, timeout=5)
 
 
 def test_a_reboot_breaks_connections_and_keeps_data_and_endpoint(shop: Shop, orders: str) -> None:
@@ -149,3 +151,43 @@ def test_a_snapshot_is_restored_into_an_instance_of_its_own(shop: Shop, orders: 
     rds.get_waiter("db_snapshot_available").wait(DBSnapshotIdentifier="last-of-restored", WaiterConfig=FAST)
     assert [one["DBSnapshotIdentifier"] for one in rds.describe_db_snapshots()["DBSnapshots"]] == ["last-of-restored"]
     rds.delete_db_snapshot(DBSnapshotIdentifier="last-of-restored")
+
+
+def login_refused(shop: Shop, name: str, password: str) -> bool:
+    try:
+        connect(shop, name, password).close()
+    except pg8000.native.DatabaseError as error:
+        return bool(error.args[0]["C"] == "28P01")
+    return False
+
+
+def test_the_master_password_is_asked_for_and_can_be_another_one(shop: Shop, orders: str) -> None:
+    rds, other = shop.client("rds"), "not-a-secret-either"
+    assert login_refused(shop, orders, "")
+    assert login_refused(shop, orders, other)
+    rds.modify_db_instance(DBInstanceIdentifier=orders, MasterUserPassword=other, ApplyImmediately=True)
+    eventually(lambda: not login_refused(shop, orders, other))
+    assert login_refused(shop, orders, PASSWORD)
+    rds.modify_db_instance(DBInstanceIdentifier=orders, MasterUserPassword=PASSWORD, ApplyImmediately=True)
+    eventually(lambda: not login_refused(shop, orders, PASSWORD))
+
+
+def test_without_a_password_there_is_no_instance(shop: Shop) -> None:
+    rds, wanted = shop.client("rds"), {"Engine": "postgres", "MasterUsername": "owner", "AllocatedStorage": 20}
+    more = {"DBInstanceIdentifier": "open", "DBInstanceClass": "db.t3.micro"}
+    for password in ({}, {"MasterUserPassword": "short"}, {"ManageMasterUserPassword": True}):
+        assert refused(rds.create_db_instance, **wanted, **more, **password) == "InvalidParameterValue"
+    cluster = {"DBClusterIdentifier": "open", "Engine": "aurora-postgresql", "MasterUsername": "owner"}
+    assert refused(rds.create_db_cluster, **cluster) == "InvalidParameterValue"
+    assert refused(rds.describe_db_instances, DBInstanceIdentifier="open") == "DBInstanceNotFound"
+    for kind, properties in (
+        ("DBInstance", {"Engine": "postgres", "MasterUsername": "owner", "DBInstanceClass": "db.t3.micro"}),
+        ("DBCluster", {"Engine": "aurora-postgresql", "MasterUsername": "owner"}),
+    ):
+        template = {"Resources": {"Open": {"Type": f"AWS::RDS::{kind}", "Properties": properties}}}
+        stacks = shop.client("cloudformation")
+        stacks.create_stack(StackName=f"open-{kind}", TemplateBody=json.dumps(template))
+        with pytest.raises(WaiterError):
+            stacks.get_waiter("stack_create_complete").wait(StackName=f"open-{kind}", WaiterConfig=FAST)
+        events = stacks.describe_stack_events(StackName=f"open-{kind}")["StackEvents"]
+        assert any("MasterUserPassword must be provided" in one.get("ResourceStatusReason", "") for one in events)

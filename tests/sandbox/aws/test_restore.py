@@ -17,8 +17,8 @@ from tocsin.errors import InvalidInput, NotFound, TargetError
 from tocsin.faults.postgres import PostgresLock
 from tocsin.faults.restore import RdsRestoreRehearsal
 from tocsin.faults.session import CONFIGURATION_KEY
-from tocsin.probes import postgres_value, rows_restored
-from tocsin.procedures import postgres_query
+from tocsin.probes.postgres import postgres_value, rows_restored
+from tocsin.procedures.postgres import postgres_query
 
 RESTORED = f"{NAME}-test"
 TABLES = ["orders", "lines"]

@@ -24,9 +24,9 @@ class Tokens:
     def __init__(self, settings: Settings) -> None:
         self.life_s = settings.token_life_s
         self._secret = settings.token_secret
-        self._redis = Valkey(
-            host=settings.redis_host,
-            port=settings.redis_port,
+        # A URL, because the address of a cache may carry a password.
+        self._redis = Valkey.from_url(
+            f"redis://{settings.redis_host}:{settings.redis_port}",
             decode_responses=True,
             socket_timeout=_TIMEOUT_S,
             socket_connect_timeout=_TIMEOUT_S,

@@ -19,7 +19,7 @@ class Settings:
     database_user: str
     database_password: str = field(repr=False)
     token_secret: str = field(repr=False)
-    redis_host: str
+    redis_host: str = field(repr=False)
     redis_port: int
     pool_size: int
     metadata_url: str

@@ -2,6 +2,7 @@
 
 import json
 import os
+import urllib.parse
 import urllib.request
 import uuid
 
@@ -35,9 +36,12 @@ def stock(event, context):
 
 def worker(event, context):
     """Does the orders of the queue; what is no order fails, and ends in the dead-letter queue."""
+    done = []
     for record in event["Records"]:
         order = json.loads(record["body"])["order"]
         log("order_done", order)
+        done.append(order)
+    announce({"orders": done})
 
 
 def heartbeat(event, context):
@@ -54,10 +58,25 @@ def log(event, order):
 
 
 def send(order):
-    call = {"QueueUrl": os.environ["QUEUE_URL"], "MessageBody": json.dumps(order)}
+    body = {"QueueUrl": os.environ["QUEUE_URL"], "MessageBody": json.dumps(order)}
     headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AmazonSQS.SendMessage"}
-    request = AWSRequest("POST", os.environ["AWS_ENDPOINT_URL"] + "/", headers, json.dumps(call))
-    credentials = Credentials(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"])
-    SigV4Auth(credentials, "sqs", os.environ["AWS_REGION"]).add_auth(request)
+    call("sqs", headers, json.dumps(body))
+
+
+def announce(done):
+    """Tell whoever wants to know it what was done; an order is done whether it is told or not."""
+    body = {"Action": "Publish", "Version": "2010-03-31", "TopicArn": os.environ["DONE_TOPIC"]}
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    try:
+        call("sns", headers, urllib.parse.urlencode({**body, "Message": json.dumps(done)}))
+    except OSError as error:
+        print(f"not announced: {error}")
+
+
+def call(service, headers, body):
+    request = AWSRequest("POST", os.environ["AWS_ENDPOINT_URL"] + "/", headers, body)
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    credentials = Credentials(*(os.environ[name] for name in names))
+    SigV4Auth(credentials, service, os.environ["AWS_REGION"]).add_auth(request)
     signed = urllib.request.Request(request.url, request.data.encode(), dict(request.headers), method="POST")
     urllib.request.urlopen(signed, timeout=3).close()

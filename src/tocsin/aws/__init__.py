@@ -1,0 +1,1 @@
+"""What is known of AWS, one file a service: finding, reading, metric facts, IAM."""

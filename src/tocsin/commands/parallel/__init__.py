@@ -1,0 +1,1 @@
+"""`tocsin run --parallel`: drills side by side, each worker with a sandbox of its own."""

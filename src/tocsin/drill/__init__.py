@@ -1,0 +1,1 @@
+"""One experiment on one target: its plan, its opening, its acts."""

@@ -1,0 +1,1 @@
+"""Real servers behind one seam: from wheels, or from images."""

@@ -1,0 +1,1 @@
+"""A Prometheus of the sandbox: samples in system time, rules by the real engine."""

@@ -1,0 +1,1 @@
+"""The AWS services of the sandbox, one file or folder each; `catalogue` lists them."""

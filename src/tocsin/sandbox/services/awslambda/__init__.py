@@ -1,0 +1,1 @@
+"""AWS Lambda: functions in processes of their own."""

@@ -1,0 +1,1 @@
+"""Amazon EventBridge: event buses, rules, targets, archives, replays, and the schedules of EventBridge Scheduler."""

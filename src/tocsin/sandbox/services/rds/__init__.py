@@ -1,0 +1,1 @@
+"""Amazon RDS and RDS Proxy on real PostgreSQL."""

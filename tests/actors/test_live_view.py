@@ -1,0 +1,164 @@
+"""How long a running drill holds in its recovery: for as long as callers do not get what they got before the fault."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import pytest
+from tests.checkers.histories import START, Scene, in_buckets, passing, tweak
+
+from tocsin.actors.context import RunContext
+from tocsin.checkers.timeline import Timeline
+from tocsin.drill.view import LiveView
+from tocsin.errors import Refused
+from tocsin.model.events import Act, ActorDied, ActStarted, Event, LoadSecond
+from tocsin.model.experiment import LoadPlan
+from tocsin.model.system import Objectives
+
+from .conftest import Stage
+
+SCENE = Scene()
+SHOWN = SCENE.system.objectives
+"""77 answers without an error are enough, after those of a first minute."""
+
+
+@dataclass(frozen=True)
+class Replayed(RunContext):
+    """A drill that stands still at an instant of a history."""
+
+    at: float = 0.0
+
+    def now(self) -> float:
+        return self.at
+
+
+def is_back(stage: Stage, events: Sequence[Event], after_s: float, objectives: Objectives = SHOWN) -> bool:
+    """Whether the service counts as back some wall seconds after the verified undo."""
+    until = SCENE.verified + after_s
+    context = stage.context(expect=SCENE.expect, load=LoadPlan())
+    known = {field.name: getattr(context, field.name) for field in fields(context)}
+    known["system"] = context.system.model_copy(update={"objectives": objectives})
+    view = LiveView(Replayed(**known, at=until))
+    for event in events:
+        # A second of load is told when it is over.
+        if event.at + isinstance(event, LoadSecond) <= until:
+            view.see(event)
+    return view.service_back()
+
+
+def after_undo(event: Event) -> bool:
+    return isinstance(event, LoadSecond) and event.at > SCENE.verified - 1
+
+
+def test_a_good_system_is_not_waited_for_longer_than_it_takes_to_see_it(stage: Stage) -> None:
+    assert not is_back(stage, passing(), 0.0)
+    assert not is_back(stage, passing(), 5.7), "some seventy answers after a first minute show nothing"
+    assert is_back(stage, passing(), 6.7), "seven seconds of load and one run of each canary are enough"
+
+
+def test_too_few_answers_are_waited_for_twice_as_long_as_before_the_fault(stage: Stage) -> None:
+    """390 would be enough; some 180 come."""
+    longest_s = 600 / SCENE.scale  # the longest `clears_within`
+    assert not is_back(stage, passing(), longest_s + 240 / SCENE.scale + 3, Objectives())
+    assert is_back(stage, passing(), longest_s + 2 * 240 / SCENE.scale + 3, Objectives()), "the time for it is over"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"statuses": {"503": 20}}, id="failing"),
+        pytest.param({"latency_ms": {"p50": 4100.0, "p95": 4900.0}}, id="slow"),
+        pytest.param({"statuses": {"403": 20}}, id="forbidden"),
+    ],
+)
+def test_a_system_that_is_not_as_before_is_waited_for_to_the_deadline(stage: Stage, changes: dict[str, object]) -> None:
+    history = tweak(passing(), after_undo, **changes)
+    longest_s = 600 / SCENE.scale  # the longest `clears_within`; the recovery's own target is shorter
+    assert not is_back(stage, history, longest_s)
+    assert is_back(stage, history, longest_s + 3), "the time for it is over"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.05, 0.2])
+def test_the_running_drill_and_the_judge_take_the_same_looks(stage: Stage, share: float) -> None:
+    """Whatever came by then: the drill waits on exactly where the judge of so long a history would still look again."""
+    draw, waits = random.Random(share), Counter[bool]()
+    for _ in range(8):
+        history = [
+            in_buckets(event.model_copy(update={"statuses": failing(event, draw, share)}))
+            if isinstance(event, LoadSecond) and event.at > SCENE.verified
+            else event
+            for event in passing()
+        ]
+        for after_s in (2.1, 4.1, 6.1, 8.1, 9.1):
+            until = SCENE.verified + after_s
+            served = Timeline.of(one for one in history if one.at + isinstance(one, LoadSecond) <= until).served
+            goes_on = served.well is None or served.waits
+            assert is_back(stage, history, after_s) is not goes_on, (share, after_s)
+            waits[goes_on] += 1
+    assert waits[True]
+    assert waits[False] or share > 0.02
+
+
+def failing(second: LoadSecond, draw: random.Random, share: float) -> dict[str, int]:
+    """Of the answers of a second so large a share, drawn by chance, failed."""
+    wrong = sum(draw.random() < share for _ in range(second.answered))
+    return {status: many for status, many in (("200", second.answered - wrong), ("503", wrong)) if many}
+
+
+def in_baseline(stage: Stage, *events: Event, load: LoadPlan | None = None) -> LiveView:
+    """What a drill has seen of its baseline."""
+    view = LiveView(stage.context(expect=SCENE.expect, load=load))
+    for event in (ActStarted(at=START, act=Act.BASELINE), *events):
+        view.see(event)
+    return view
+
+
+def second(at: float, offered: int) -> LoadSecond:
+    return LoadSecond(
+        at=at, offered=offered, sent=offered, dropped=0, statuses={"200": offered}, latency_ms={}, lag_ms=0.0
+    )
+
+
+DIED = ActorDied(at=START + 1, actor="load", detail="exit code -9")
+
+
+def test_whoever_died_before_the_fault_refuses_it_at_once(stage: Stage) -> None:
+    assert in_baseline(stage).check_actors() == "everybody who loads or watches is alive"
+    view = in_baseline(stage, DIED, load=LoadPlan())
+    assert view.baseline_seen(), "nothing more comes: it is not waited for"
+    with pytest.raises(Refused, match="somebody died before the fault: load: exit code -9") as refusal:
+        view.check_actors()
+    assert refusal.value.guard == "actors"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found"),
+    [
+        ((), "found no second of it"),
+        (tuple(second(START + n, 0) for n in range(7)), "found no arrival in 7 s"),
+    ],
+    ids=["none", "empty"],
+)
+def test_load_that_did_not_come_refuses_the_fault(stage: Stage, seconds: tuple[LoadSecond, ...], found: str) -> None:
+    with pytest.raises(Refused, match=found) as refusal:
+        in_baseline(stage, *seconds, load=LoadPlan(users=1, arrivals_per_s=1)).check_traffic()
+    assert refusal.value.guard == "traffic"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "plan"),
+    [
+        ((), None),
+        ((second(START, 1),), LoadPlan(users=1, arrivals_per_s=1)),
+        # By chance: of six planned arrivals none comes once in four hundred times.
+        (tuple(second(START + n, 0) for n in range(6)), LoadPlan(users=1, arrivals_per_s=1)),
+    ],
+    ids=["none planned", "one came", "chance"],
+)
+def test_load_that_came_or_may_still_come_refuses_nothing(
+    stage: Stage, seconds: tuple[LoadSecond, ...], plan: LoadPlan | None
+) -> None:
+    in_baseline(stage, *seconds, load=plan).check_traffic()

@@ -1,0 +1,130 @@
+"""Which drill begins when, and what a person sees of those that run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import cast
+
+from rich.console import Console
+from tests.checkers.histories import Scene, passing
+
+from tocsin.commands.parallel.board import Board
+from tocsin.commands.parallel.crew import Heard, Worker
+from tocsin.commands.parallel.messages import Job, Seen
+from tocsin.commands.parallel.room import Room
+from tocsin.commands.parallel.running import _Run
+from tocsin.commands.run import plan_all
+from tocsin.drill.options import RunOptions
+from tocsin.model.events import DrillStarted
+
+ROOT = Path(__file__).parents[3]
+CLOCKED = ROOT / "experiments" / "clocked"
+
+
+class Idle:
+    """A worker that does what it is told at once and never says so."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.job: Job | None = None
+
+    def begin(self, job: Job) -> None:
+        self.job = job
+
+
+class Measured:
+    """A room that is as full as it is said to be."""
+
+    def __init__(self) -> None:
+        self.full = False
+
+    def why_not(self) -> str | None:
+        return "full" if self.full else None
+
+    def taken(self) -> None:
+        """Nothing is measured."""
+
+
+class Stage:
+    """A run of some experiments with two workers."""
+
+    def __init__(self, *names: str) -> None:
+        options = RunOptions(root=ROOT, parallel=2)
+        plans = plan_all([ROOT / "experiments" / f"{name}.yaml" for name in names], options)
+        self.room, self.workers = Measured(), [Idle("1"), Idle("2")]
+        self._run = _Run(plans, options, ROOT, {}, cast("Room", self.room))
+        self._run._workers = cast("list[Worker]", self.workers)
+        self._run._there = {"1": (0.0, frozenset()), "2": (0.0, frozenset())}
+        self._run._anybody_drilled = True
+
+    def give_out(self) -> list[str | None]:
+        """What each worker does then."""
+        self._run._give_out()
+        return [worker.job.path.stem if worker.job is not None else None for worker in self.workers]
+
+    def done(self, number: int) -> None:
+        self.workers[number].job = None
+
+
+def test_each_worker_gets_the_next_one() -> None:
+    stage = Stage("clocked/redis-down", "clocked/kill-one-task", "clocked/error-burst-3")
+    assert stage.give_out() == ["redis-down", "kill-one-task"]
+    stage.done(0)
+    assert stage.give_out() == ["error-burst-3", "kill-one-task"]
+
+
+def test_beside_others_a_drill_begins_only_while_there_is_room() -> None:
+    stage = Stage("clocked/redis-down", "clocked/kill-one-task")
+    stage.room.full = True
+    assert stage.give_out() == ["redis-down", None], "the first one begins in any case"
+    assert stage.give_out() == ["redis-down", None]
+    stage.room.full = False
+    assert stage.give_out() == ["redis-down", "kill-one-task"]
+
+
+def test_those_that_only_start_their_sandboxes_are_not_waited_for() -> None:
+    stage = Stage("clocked/redis-down", "clocked/kill-one-task", "clocked/error-burst-3", "clocked/error-burst-4")
+    stage.room.full, stage._run._anybody_drilled = True, False
+    assert stage.give_out() == ["redis-down", "kill-one-task"]
+    begun = Seen(event=next(event for event in passing() if isinstance(event, DrillStarted)))
+    stage._run._hear(Heard(cast("Worker", stage.workers[0]), begun))
+    for number in (0, 1):
+        stage.done(number)
+    assert stage.give_out() == ["error-burst-3", None], "from then on there are sandboxes, and drills to be disturbed"
+
+
+def test_who_burns_processors_runs_alone_and_last() -> None:
+    stage = Stage("clocked/cpu-stress-8m", "clocked/cpu-stress-12m", "clocked/redis-down", "clocked/kill-one-task")
+    assert stage.give_out() == ["redis-down", "kill-one-task"]
+    stage.done(1)
+    assert stage.give_out() == ["redis-down", None]
+    stage.done(0)
+    assert stage.give_out() == ["cpu-stress-8m", None]
+    stage.done(0)
+    assert stage.give_out() == ["cpu-stress-12m", None]
+
+
+def test_a_worker_goes_on_with_the_system_that_it_has() -> None:
+    stage = Stage(
+        "clocked/redis-down", "leave-attendance/bad-release", "clocked/kill-one-task", "leave-attendance/graph-down"
+    )
+    assert stage.give_out() == ["redis-down", "bad-release"]
+    stage.done(1)
+    assert stage.give_out() == ["redis-down", "graph-down"]
+
+
+def test_each_line_says_of_which_drill_it_is_and_the_table_shows_those_that_run() -> None:
+    shown = io.StringIO()
+    console = Console(width=200, file=shown)
+    board = Board(console)
+    for event in passing():
+        board.watch("one")(event)
+        if isinstance(event, DrillStarted):
+            board.watch("two")(event)
+    board.close()
+    console.print(board.table())
+    lines = shown.getvalue().splitlines()
+    assert any(line.startswith("  one ") and "fault rds_proxy_throttle accepted" in line for line in lines)
+    assert any(line.startswith("  two ") and Scene().title in line for line in lines)
+    assert lines[-1].startswith("  two"), "the other one has ended"

@@ -1,0 +1,51 @@
+"""Where the machine did not keep up, `--try-again` drills once more: the second verdict stands, both are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from tests.planted.bench import Bench
+from tests.planted.shelf import message_lost, reaches
+from tests.planted.shelf_of_machines import stop_harness
+
+from tocsin.commands.run import FIRST_TRY, report_again
+from tocsin.model.events import FaultStage
+from tocsin.model.verdict import Outcome, Reason, Verdict
+
+pytestmark = pytest.mark.planted
+
+
+def busy(verdict: Verdict) -> list[str]:
+    return [judgement.id for judgement in verdict.judgements if judgement.reason is Reason.MACHINE_BUSY]
+
+
+def test_the_second_verdict_stands_and_tells_of_the_first(bench: Bench) -> None:
+    @contextmanager
+    def laid_out() -> Iterator[None]:
+        with bench.set_up("outage"):
+            bench.when(reaches(FaultStage.ACCEPTED), stop_harness)  # once
+            yield
+
+    drilled = bench.run_until_the_machine_kept_up(laid_out, try_again=True)
+    assert drilled.verdict.outcome is Outcome.PASS
+    (told,) = (finding for finding in drilled.verdict.findings if finding.kind == "tried_again")
+    assert "the second try" in told.message
+    first = Verdict.model_validate_json((drilled.directory / FIRST_TRY / "verdict.json").read_text())
+    assert first.outcome is Outcome.UNKNOWN
+    assert first.drill in told.message
+    assert "canary:order" in busy(first)
+    (drilled.directory / FIRST_TRY / "report.html").unlink()
+    (again,) = report_again(drilled.directory.parent).run.drills
+    assert again == drilled.verdict, "the first try is no drill of its own"
+    assert (drilled.directory / FIRST_TRY / "report.html").exists()
+
+
+def test_what_failed_is_not_tried_again(bench: Bench) -> None:
+    with bench.set_up("stopped worker"):
+        message_lost(bench)
+        bench.when(reaches(FaultStage.ACCEPTED), stop_harness)
+        drilled = bench.run(try_again=True)
+    assert drilled.verdict.outcome is Outcome.FAIL
+    assert not (drilled.directory / FIRST_TRY).exists()
