@@ -45,11 +45,14 @@ class Queue:
     messages: list[dict[str, Any]] = field(default_factory=list)
     forever: bool = False
     broken: bool = False
+    sent: int = 0
 
     def send(self, body: object, at: float | None = None, **more: Any) -> None:
         sent = str(int((time.time() if at is None else at) * 1000))
         text = body if isinstance(body, str) else json.dumps(body)
-        self.messages.append({"Body": text, "Attributes": {"SentTimestamp": sent}, "ReceiptHandle": text, **more})
+        handle = {"MessageId": f"message-{self.sent}", "ReceiptHandle": text}
+        self.messages.append({"Body": text, "Attributes": {"SentTimestamp": sent}, **handle, **more})
+        self.sent += 1
 
     def receive(self, asked: Request) -> Mapping[str, Any]:
         if self.broken:

@@ -167,6 +167,8 @@ def test_canaries_read_the_log_groups_that_their_file_names(tmp_path: Path, line
         ("elbv2", "describe_load_balancers", {}, {"elasticloadbalancing:DescribeLoadBalancers"}),
         ("resourcegroupstaggingapi", "get_resources", {}, {"tag:GetResources"}),
         ("s3", "head_object", {"Bucket": "b", "Key": "k"}, {"s3:GetObject"}),
+        ("sqs", "delete_message_batch", {"QueueUrl": "https://q", "Entries": []}, {"sqs:DeleteMessage"}),
+        ("sns", "publish_batch", {"TopicArn": "t", "PublishBatchRequestEntries": []}, {"sns:Publish"}),
         ("sts", "get_caller_identity", {}, set()),
         ("cognito-idp", "initiate_auth", {"AuthFlow": "USER_PASSWORD_AUTH", "ClientId": "c"}, set()),
     ],

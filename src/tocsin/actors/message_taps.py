@@ -14,11 +14,13 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tocsin.actors.base import PollingActor
 from tocsin.actors.context import RunContext
 from tocsin.aws.iam import Arns, Grant
+from tocsin.aws.inbox import LONG_POLL_S, Inbox, Message, sent_at
 from tocsin.aws.pages import listed
 from tocsin.aws.sns import read_topic
 from tocsin.aws.sqs import queue_attributes, queue_url, source_queues
@@ -30,14 +32,6 @@ from tocsin.model.system import System
 from tocsin.model.tapped import MessageFailure, MessagesTapped, TapsOpened
 from tocsin.project.asyncapi import AsyncApiDocument, Channel
 
-_MESSAGES_A_CALL = 10
-"""The most that ReceiveMessage gives, and DeleteMessageBatch takes.
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html
-"""
-_LONG_POLL_S = 1
-"""A short poll asks some of SQS's servers; what it misses the next one finds, but after the last there is none.
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
-"""
 _READING_WALL_S = 1.0
 """A poll that finds more and more ends here, so that the actor can be stopped."""
 _EMPTYING_WALL_S = 20.0
@@ -203,7 +197,7 @@ class MessageTap(PollingActor):
         super().__init__(f"tap {channel.name}", ctx)
         self._channel = channel
         self._queue = tap.queue
-        self._url = queue_url(ctx.target, tap.queue)
+        self._inbox = Inbox(ctx.target, tap.queue)
         self._acts = acts
         self._last = False
 
@@ -215,8 +209,9 @@ class MessageTap(PollingActor):
             TargetError: SQS did not answer.
         """
         began, deadline = self._ctx.now(), time.monotonic() + _EMPTYING_WALL_S
-        while messages := self._take(0):
-            if any(_sent(message) >= began for message in messages):
+        sent: list[float] = []
+        while self._inbox.take(lambda message: sent.append(sent_at(message)), 0):
+            if max(sent) >= began:
                 return
             self._ctx.stop.wait(0)
             if time.monotonic() > deadline:
@@ -258,41 +253,18 @@ class MessageTap(PollingActor):
     def _read(self, tallies: dict[Act, _Tally]) -> bool:
         """Read until nothing comes, or for long enough; whether nothing came."""
         deadline = time.monotonic() + _READING_WALL_S
-        while messages := self._take(_LONG_POLL_S if self._last else 0):
-            for message in messages:
-                act = self._acts.of(_sent(message))
-                # What was sent before the drill began to watch is nobody's question.
-                if act is not Act.PREFLIGHT:
-                    payload, headers = unwrapped(message["Body"], message.get("MessageAttributes", {}))
-                    judged = self._channel.judge(payload, headers)
-                    tallies.setdefault(act, _Tally()).add(judged.message, judged.failures)
+        while self._inbox.take(partial(self._judge, tallies), LONG_POLL_S if self._last else 0):
             if time.monotonic() > deadline:
                 return False
         return True
 
-    def _take(self, wait_s: int) -> list[dict[str, Any]]:
-        sqs = self._ctx.target.client("sqs")
-        with aws_errors(f"reading the queue {self._queue}"):
-            answer = sqs.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=_MESSAGES_A_CALL,
-                AttributeNames=["SentTimestamp"],
-                MessageAttributeNames=["All"],
-                WaitTimeSeconds=wait_s,
-            )
-            messages: list[dict[str, Any]] = answer.get("Messages", [])
-            if messages:
-                taken = [
-                    {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
-                    for number, message in enumerate(messages)
-                ]
-                sqs.delete_message_batch(QueueUrl=self._url, Entries=taken)
-        return messages
-
-
-def _sent(message: Mapping[str, Any]) -> float:
-    """When SQS got it, in epoch seconds."""
-    return float(message["Attributes"]["SentTimestamp"]) / 1000
+    def _judge(self, tallies: dict[Act, _Tally], message: Message) -> None:
+        act = self._acts.of(sent_at(message))
+        # What was sent before the drill began to watch is nobody's question.
+        if act is not Act.PREFLIGHT:
+            payload, headers = unwrapped(message["Body"], message.get("MessageAttributes", {}))
+            judged = self._channel.judge(payload, headers)
+            tallies.setdefault(act, _Tally()).add(judged.message, judged.failures)
 
 
 def open_taps(ctx: RunContext) -> list[MessageTap]:

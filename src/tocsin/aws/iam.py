@@ -68,10 +68,17 @@ _ACTIONS: Mapping[tuple[str, str], tuple[str, ...]] = {
     # Allowed to everybody: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
     ("sts", "GetCallerIdentity"): (),
     ("lambda", "Invoke"): ("lambda:InvokeFunction",),
+    ("lambda", "InvokeWithResponseStream"): ("lambda:InvokeFunction",),
     ("s3", "HeadBucket"): ("s3:ListBucket",),
     ("s3", "HeadObject"): ("s3:GetObject",),
     ("s3", "ListBuckets"): ("s3:ListAllMyBuckets",),
     ("s3", "ListObjectsV2"): ("s3:ListBucket",),
+    # A batch is allowed as what is in it.
+    # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
+    ("sns", "PublishBatch"): ("sns:Publish",),
+    ("sqs", "ChangeMessageVisibilityBatch"): ("sqs:ChangeMessageVisibility",),
+    ("sqs", "DeleteMessageBatch"): ("sqs:DeleteMessage",),
+    ("sqs", "SendMessageBatch"): ("sqs:SendMessage",),
     # The caller's own permissions move the messages.
     # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html
     ("sqs", "StartMessageMoveTask"): (
