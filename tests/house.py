@@ -121,7 +121,9 @@ HOUSE: Mapping[str, Room] = {
         "world, gateway and adapter name no service",
     ),
     "sandbox stubs": Room(
-        ("sandbox.stubs",), ("sandbox core", "errors", "model.doors", "model.third_party"), "third parties, no AWS"
+        ("sandbox.stubs",),
+        ("sandbox core", "errors", "model.doors", "model.third_party", "model.third_party_cases"),
+        "third parties, no AWS",
     ),
     "sandbox prometheus": Room(("sandbox.prometheus",), ("sandbox core", "sandbox parts", "errors", *_PURE_ALARMS)),
     "sandbox services": Room(

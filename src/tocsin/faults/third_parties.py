@@ -18,6 +18,7 @@ from tocsin.faults.door import Door, written
 from tocsin.model.system import System
 from tocsin.model.system import ThirdParty as Described
 from tocsin.model.third_party import WrongAnswer
+from tocsin.model.third_party_cases import CASES, spelled_out
 from tocsin.project.documents import load_system
 from tocsin.project.places import find_root
 
@@ -28,6 +29,7 @@ class ThirdPartyState(State):
     url: str = Field(description="where the stub listens")
     fault: str | None = Field(description="what its door does, as JSON; None when it is closed")
     answers: Literal["usual", "wrong"] = Field(description="what a call of our own got: wrong as this fault makes them")
+    wrong: str | None = Field(default=None, description="of a `case`: what it stands for, as JSON; never changes")
 
 
 class ThirdParty(Fault[ThirdPartyState], WrongAnswer):
@@ -78,43 +80,54 @@ class ThirdParty(Fault[ThirdPartyState], WrongAnswer):
 
     def observe(self, aws: Aws, prior: ThirdPartyState | None) -> ThirdPartyState:
         url = self._stub(aws) if prior is None else prior.url
+        wrong = self._wrong(prior)
         door = self._door(aws, url)
         try:
             told = door.told()
         except NotFound:
             raise _no_door(self.resource, f"something else at {url}") from None
-        if prior is None and told not in (None, written(self._wrong)):
+        if prior is None and told not in (None, written(wrong)):
             raise TargetError(
                 f"expected the fault door of the {self.resource} to be closed, found {told}. One fault at a time: undo "
                 f"that one (`tocsin recover`), or close the door (DELETE {url}/_tocsin/fault with the token)."
             )
-        answers: Literal["usual", "wrong"] = "wrong" if door.shows(self._wrong) else "usual"
+        answers: Literal["usual", "wrong"] = "wrong" if door.shows(wrong) else "usual"
         if prior is None and told is None and answers == "wrong":
             raise TargetError(
                 f"expected the {self.resource} to answer as usual before the fault, found its answers wrong in the "
                 "same way already: no effect could be told from that"
             )
-        return ThirdPartyState(url=url, fault=told, answers=answers)
+        spelled = (None if self.case is None else written(wrong)) if prior is None else prior.wrong
+        return ThirdPartyState(url=url, fault=told, answers=answers, wrong=spelled)
 
     def broken(self, prior: ThirdPartyState) -> ThirdPartyState:
-        return ThirdPartyState(url=prior.url, fault=written(self._wrong), answers="wrong")
+        return prior.model_copy(update={"fault": written(self._wrong(prior)), "answers": "wrong"})
 
     def inject(self, aws: Aws, prior: ThirdPartyState) -> None:
-        self._door(aws, prior.url).tell(written(self._wrong))
+        self._door(aws, prior.url).tell(written(self._wrong(prior)))
 
     def undo(self, aws: Aws, prior: ThirdPartyState) -> None:
         self._door(aws, prior.url).tell(prior.fault)
 
-    @property
-    def _wrong(self) -> WrongAnswer:
-        return WrongAnswer.model_validate({name: getattr(self, name) for name in WrongAnswer.model_fields})
+    def _wrong(self, prior: ThirdPartyState | None) -> WrongAnswer:
+        """What callers are to get, spelled out: of a case as the ledger has it, for an undo knows no system file."""
+        if prior is not None and prior.wrong is not None:
+            return WrongAnswer.model_validate_json(prior.wrong)
+        wrong = WrongAnswer.model_validate({name: getattr(self, name) for name in WrongAnswer.model_fields})
+        return wrong if self.case is None else spelled_out(self._described().stub, wrong)
 
     def unknown_in(self, system: System) -> str | None:
         known = system.third_parties
-        if self.system != system.system or self.name in known:
+        if self.system != system.system:
             return None
-        near = near_match(self.name, known)
-        return f"expected a third party of systems/{self.system}.yaml, found '{self.name}'. {near}"
+        if self.name not in known:
+            near = near_match(self.name, known)
+            return f"expected a third party of systems/{self.system}.yaml, found '{self.name}'. {near}"
+        stub = known[self.name].stub
+        cases = CASES.get(stub, {})
+        if self.case is not None and self.case not in cases:
+            return f"expected a case of the stub {stub}, found '{self.case}'. {near_match(self.case, cases)}"
+        return None
 
     def _described(self) -> Described:
         """The third party as the system file has it."""

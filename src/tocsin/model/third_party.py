@@ -24,6 +24,7 @@ Mode = Literal["answer", "malformed", "cut", "stream", "drop", "hang"]
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NO_ANSWER = ("drop", "hang")
 _REPLACING = ("status", "headers", "body")
+_OF_A_CASE = ("status", "body")
 
 
 class WrongAnswer(Model):
@@ -34,6 +35,11 @@ class WrongAnswer(Model):
         description="answer: with `status`, `headers`, `body`, or the usual answer after `delay_s`; "
         "malformed: JSON that does not parse; cut: the connection ends in the middle of the body; "
         "stream: in pieces over `delay_s`; drop: the connection ends without an answer; hang: no answer",
+    )
+    case: str | None = Field(
+        default=None,
+        description="a wrong answer that the third party has a name for, as `insufficient_quota`; in the place of "
+        "`mode`, `status` and `body`",
     )
     status: int | None = Field(default=None, ge=200, le=599, description="status code; without it the usual one")
     headers: dict[str, str] = Field(default={}, description="headers beside the usual ones, as Retry-After")
@@ -53,6 +59,8 @@ class WrongAnswer(Model):
 
     @model_validator(mode="after")
     def _is_wrong(self) -> Self:
+        if self.case is not None:
+            return self._is_one_case()
         given = [name for name in _REPLACING if getattr(self, name)]
         if self.mode in _NO_ANSWER and given:
             raise ValueError(f"expected no `{given[0]}` with the mode {self.mode}: there is no answer")
@@ -61,7 +69,15 @@ class WrongAnswer(Model):
         if self.mode == "stream" and not self.delay_s:
             raise ValueError("expected `delay_s` with the mode stream: the time over which the answer comes")
         if self.mode == "answer" and not given and not self.delay_s:
-            raise ValueError("expected what is wrong (`mode`, `status`, `headers`, `body` or `delay_s`), found nothing")
+            raise ValueError(
+                "expected what is wrong (`mode`, `case`, `status`, `headers`, `body` or `delay_s`), found nothing"
+            )
+        return self
+
+    def _is_one_case(self) -> Self:
+        given = ["mode"] if self.mode != "answer" else [name for name in _OF_A_CASE if getattr(self, name) is not None]
+        if given:
+            raise ValueError(f"expected no `{given[0]}` with the case {self.case}: the name stands for it")
         return self
 
     def concerns(self, method: str, path: str) -> bool:

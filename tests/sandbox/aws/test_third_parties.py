@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +27,8 @@ from tocsin.faults.third_parties import ThirdParty
 from tocsin.model.doors import TOKEN_HEADER
 from tocsin.model.events import Event, FaultChanged, FaultStage
 from tocsin.model.third_party import DOOR, MARK
+from tocsin.model.third_party_cases import CASES
+from tocsin.project.documents import load_system
 from tocsin.record.ledger import Ledger
 
 FUNCTION, SERVICE, VARIABLE = "shop-calendar", "shop-calendar", "GRAPH_BASE_URL"
@@ -64,13 +66,13 @@ class Bench:
         """What opens the door."""
         return {TOKEN_HEADER: self.shop.account.target.door_token or ""}
 
-    def describe(self, **callers: Any) -> None:
+    def describe(self, *, stub: str = "microsoft-graph", **callers: Any) -> None:
         """Write the system file: who calls the third party."""
         system = {
             "system": "shop",
             "title": "Shop",
             "endpoint": {"http_api": "shop"},
-            "third_parties": {"graph": {"stub": "microsoft-graph", "env": VARIABLE, **callers}},
+            "third_parties": {"graph": {"stub": stub, "env": VARIABLE, **callers}},
         }
         (self.directory / "systems").mkdir(exist_ok=True)
         (self.directory / "systems" / "shop.yaml").write_text(yaml.safe_dump(system))
@@ -206,6 +208,64 @@ def test_the_same_twice_has_no_effect_and_stays_until_the_first_is_undone(bench:
     assert bench.lifecycle.inject(third_party(status=503)) is FaultStage.NO_EFFECT
     assert bench.lifecycle.undo_all() == []
     assert fails(stub) == "401"
+
+
+# --- by name ------------------------------------------------------------------------------------------------
+
+KEYS = {
+    "microsoft-graph": OPTIONS,
+    "openai": {"api_key": "not-a-secret"},
+    "openweathermap": {"api_key": "not-a-secret"},
+}
+
+
+@pytest.fixture(scope="module")
+def parties(shop: Shop) -> Mapping[str, str]:
+    """Kind of a stub -> where one listens."""
+    return {kind: shop.account.start_stub(kind, options) for kind, options in KEYS.items()}
+
+
+@pytest.mark.parametrize(("kind", "case"), [(kind, case) for kind in CASES for case in CASES[kind]])
+def test_a_case_is_felt_by_a_caller_seen_undone_and_verified(
+    bench: Bench, parties: Mapping[str, str], kind: str, case: str
+) -> None:
+    bench.describe(stub=kind, functions=[FUNCTION])
+    bench.lead_to(parties[kind])
+    called = CASES[kind][case]
+    url = f"{parties[kind]}{called.example}"
+    before = httpx.get(url)
+    assert bench.lifecycle.inject(third_party(case=case)) is FaultStage.EFFECTIVE
+    felt = httpx.get(url)
+    assert (felt.status_code, felt.text) == (called.status or 200, called.body)
+    assert MARK in felt.headers
+    assert bench.lifecycle.undo_all() == []
+    assert bench.stage() is FaultStage.VERIFIED
+    after = httpx.get(url)
+    assert (after.status_code, MARK in after.headers) == (before.status_code, False)
+    assert bench.ledger.entries(only_open=True) == []
+
+
+def test_a_case_is_undone_by_another_process_that_knows_no_system_file(
+    bench: Bench, parties: Mapping[str, str]
+) -> None:
+    bench.describe(stub="openai", functions=[FUNCTION])
+    bench.lead_to(parties["openai"])
+    bench.lifecycle.inject(third_party(case="insufficient_quota", percent=50))
+    (bench.directory / "systems" / "shop.yaml").unlink()
+    entries = bench.ledger.entries()
+    other = FaultLifecycle(target=bench.shop.account.target, ledger=bench.ledger, drill="other")
+    assert other.undo_all(entries) == []
+    assert other.undo_all(entries) == []
+    assert httpx.get(f"{parties['openai']}{DOOR}", headers=bench.knock).json()["fault"] is None
+
+
+def test_a_case_that_this_third_party_does_not_have(bench: Bench) -> None:
+    fault = third_party(case="htm")
+    system = load_system(bench.directory, "shop")
+    assert fault.unknown_in(system) == "expected a case of the stub microsoft-graph, found 'htm'. Did you mean 'html'?"
+    with pytest.raises(InvalidInput, match="expected a case of the stub"):
+        bench.lifecycle.inject(fault)
+    assert bench.ledger.entries() == []
 
 
 def test_one_fault_at_a_time(bench: Bench, stub: str) -> None:
@@ -346,6 +406,17 @@ class Impatient(ThirdParty):
     """Does not wait long for what will not come."""
 
     effect_within_s: ClassVar[float] = 1.0
+
+
+def test_a_stub_that_answers_with_the_status_of_a_case_alone_shows_no_effect(bench: Bench, lying: type[Lying]) -> None:
+    """Who has no quota left and who asks too often get the same status: only the body tells them apart."""
+    bench.describe(stub="openai", functions=[FUNCTION])
+    bench.lifecycle.registry = {"third_party": Impatient}
+    lying.does = lambda told: told and {"status": 429}
+    fault = Impatient.model_validate({"system": "shop", "name": "graph", "case": "insufficient_quota"})
+    assert bench.lifecycle.inject(fault) is FaultStage.NO_EFFECT
+    assert lying.told["status"] == 429
+    assert bench.lifecycle.undo_all() == []
 
 
 def test_an_undo_that_leaves_the_door_open_is_residue(bench: Bench, lying: type[Lying]) -> None:

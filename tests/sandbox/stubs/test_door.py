@@ -27,6 +27,7 @@ WELL = {"value": "sunny", "days": [1, 2, 3]}
 OPTIONS = {
     "microsoft-graph": {"tenant": "t", "client_id": "c", "client_secret": "not-a-secret"},
     "openai": {"api_key": "not-a-secret"},
+    "openweathermap": {"api_key": "not-a-secret"},
 }
 DOOR_TOKEN = "not-a-secret-token"
 KNOCK = {TOKEN_HEADER: DOOR_TOKEN}

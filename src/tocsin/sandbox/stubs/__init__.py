@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STUBS: Mapping[str, str] = {
     "microsoft-graph": "microsoft_graph",
     "openai": "openai",
+    "openweathermap": "openweathermap",
 }
 """Kind of a stub -> its module here."""
 

@@ -27,8 +27,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from tocsin.errors import near_match
 from tocsin.model.doors import TOKEN_HEADER
 from tocsin.model.third_party import CALLS, DOOR, LOOKING, MARK, WrongAnswer
+from tocsin.model.third_party_cases import CASES, spelled_out
 from tocsin.sandbox.doors import comes_from_a_page, has_token
 from tocsin.sandbox.http import (
     DOOR_BODY,
@@ -135,9 +137,14 @@ class Door:
             self._set(None)
             return 204, None
         try:
-            self._set(DoorFault.model_validate_json(body))
+            told = DoorFault.model_validate_json(body)
         except ValidationError as cause:
             return 400, {"error": str(cause)}
+        known = CASES.get(self._kind, {})
+        if told.case is not None and told.case not in known:
+            near = near_match(told.case, known)
+            return 400, {"error": f"expected a case of {self._kind}, found '{told.case}'. {near}"}
+        self._set(spelled_out(self._kind, told))
         return 204, None
 
     def _set(self, fault: DoorFault | None) -> None:

@@ -6,7 +6,8 @@
 | `POST /v1/chat/completions` | 200 `chat.completion`, or `text/event-stream` with `"stream": true`; else 400 |
 
 Without `Authorization: Bearer <api_key>` it is 401 `invalid_api_key`, and 404 `model_not_found` for another model.
-Tokens are counted as words: no caller should depend on the figure.
+Tokens are counted as words: no caller should depend on the figure. What it answers when it is in trouble stands in
+`model/third_party_cases.py`.
 
 Shapes: https://platform.openai.com/docs/api-reference/chat and https://platform.openai.com/docs/guides/error-codes
 """
