@@ -164,6 +164,8 @@ def test_an_entry_of_another_account_is_named_and_the_others_are_undone(dead: De
         "ALTER TABLE entries ADD COLUMN cell TEXT; UPDATE entries SET cell = 'blue' WHERE sequence = 2",
         "UPDATE entries SET fault = 'moon_stop' WHERE sequence = 2",
         """UPDATE entries SET arguments = '{"pace": 3}' WHERE sequence = 2""",
+        """UPDATE entries SET prior = '{"limit": 99, "mode": "fast"}' WHERE sequence = 2""",
+        "UPDATE entries SET created_at = 9e300 WHERE sequence = 2",
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_and_the_others_are_undone(dead: Dead, damage: str) -> None:
@@ -175,6 +177,16 @@ def test_a_row_that_cannot_be_used_is_named_and_the_others_are_undone(dead: Dead
     assert len(list(ledger_lines(dead.root, "staging", everything=True))) == 3
     (left,) = ledger_lines(dead.root, "staging", everything=False)
     assert "settings of second" in left
+
+
+def test_a_row_of_an_older_tocsin_whose_time_no_calendar_has_is_shown_and_undone(dead: Dead) -> None:
+    file = dead.broke("pool")
+    dead.sql("UPDATE entries SET created_at = 9e300, expires_at = 9e300, digest = NULL")
+    (line,) = ledger_lines(dead.root, "staging", everything=False)
+    assert "settings of pool" in line
+    dead.sql("UPDATE entries SET expires_at = NULL")  # else a schedule would have to be deleted
+    dead.recover()
+    assert settings(file) == BEFORE
 
 
 def test_a_row_that_cannot_be_read_goes_by_the_statement_that_recover_names(dead: Dead) -> None:

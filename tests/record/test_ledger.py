@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from tocsin.commands.session import close_entries_of_a_gone_sandbox
 from tocsin.errors import LedgerError, Refused
 from tocsin.model.base import Model
 from tocsin.project.places import ledger_path
-from tocsin.record.ledger import EntryState, Ledger
+from tocsin.record.ledger import Entry, EntryState, Ledger
 
 # Everything is imported before: nobody may not read the checkout.
 _BECOME_NOBODY = """
@@ -121,6 +123,68 @@ def test_a_damaged_ledger_says_so(tmp_path: Path) -> None:
         Ledger(path, "t")
 
 
+class Long(Model):
+    text: str = "x" * 900
+
+
+def zeroed(content: bytearray, draw: random.Random) -> bytes:
+    page = draw.randrange(len(content) // PAGE) * PAGE
+    return bytes(content[:page] + bytes(PAGE) + content[page + PAGE :])
+
+
+def overwritten(content: bytearray, draw: random.Random) -> bytes:
+    page = draw.randrange(len(content) // PAGE) * PAGE
+    return bytes(content[:page] + draw.randbytes(PAGE) + content[page + PAGE :])
+
+
+def cut(content: bytearray, draw: random.Random) -> bytes:
+    return bytes(content[: draw.randrange(1, len(content))])
+
+
+def one_byte(content: bytearray, draw: random.Random) -> bytes:
+    content[draw.randrange(len(content))] = draw.randrange(256)
+    return bytes(content)
+
+
+def some_bytes(content: bytearray, draw: random.Random) -> bytes:
+    for _ in range(12):
+        content[draw.randrange(len(content))] = draw.randrange(256)
+    return bytes(content)
+
+
+def lasting(entry: Entry) -> dict[str, object]:
+    return entry.model_dump(exclude={"state", "detail", "updated_at"})
+
+
+PAGE = 4096
+
+
+@pytest.mark.parametrize("harm", [zeroed, overwritten, cut, one_byte, some_bytes])
+def test_whatever_is_damaged_what_is_open_is_read_as_it_was_written_or_said_to_be_lost(
+    tmp_path: Path, harm: Callable[[bytearray, random.Random], bytes]
+) -> None:
+    path, harmed = tmp_path / "ledger.sqlite", tmp_path / "harmed.sqlite"
+    with closing(Ledger(path, "t")) as ledger:
+        assert ledger._db.execute("PRAGMA page_size").fetchone()[0] == PAGE
+        for number in range(12):
+            ledger.intend(str(number), "f", "r", Arguments(), Long())
+        written = {entry.id: entry for entry in ledger.entries(only_open=True)}
+    content, draw = path.read_bytes(), random.Random(harm.__name__)
+    told = 0
+    for _ in range(40):
+        harmed.write_bytes(harm(bytearray(content), draw))
+        try:
+            with closing(Ledger(harmed, "t")) as ledger:
+                found = ledger.read(only_open=True)
+        except LedgerError:
+            told += 1
+            continue
+        told += bool(found.illegible)
+        assert all(lasting(written[entry.id]) == lasting(entry) for entry in found.entries)
+        assert len(found.entries) == len(written) or found.illegible
+    assert told > 0
+
+
 def test_a_second_runner_is_refused_and_told_who_holds_the_target(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     first, second = Ledger(path, "staging"), Ledger(path, "staging")
@@ -148,6 +212,7 @@ def test_a_ledger_of_the_version_before_regions_keeps_its_open_entries(tmp_path:
     with closing(sqlite3.connect(path)) as db:
         db.execute("ALTER TABLE entries DROP COLUMN account")
         db.execute("ALTER TABLE entries DROP COLUMN region")
+        db.execute("ALTER TABLE entries DROP COLUMN digest")
     (entry,) = Ledger(path, "t").entries(only_open=True)
     assert (entry.account, entry.region, entry.prior) == (None, None, {"percent": 100})
 
@@ -156,6 +221,13 @@ DAMAGES = {
     "an unknown state": ("UPDATE entries SET state = 'mended' WHERE sequence = 2", "state: Input should be"),
     "half a document": ("""UPDATE entries SET prior = '{"per' WHERE sequence = 2""", "Unterminated string"),
     "no text": ("UPDATE entries SET resource = x'ff00ff' WHERE sequence = 2", "resource: Input should be"),
+    "another document": ("""UPDATE entries SET prior = '{"percent": 101}' WHERE sequence = 2""", "it is not what was"),
+    "another resource": ("UPDATE entries SET resource = 's' WHERE sequence = 2", "it is not what was written"),
+    "another region": ("UPDATE entries SET region = 'eu-west-2' WHERE sequence = 2", "it is not what was written"),
+    "too deep": (
+        "UPDATE entries SET arguments = printf('%.*c', 100000, '[') WHERE sequence = 2",
+        "maximum recursion depth",
+    ),
     "no time": ("UPDATE entries SET created_at = 'soon' WHERE sequence = 2", "created_at: Input should be"),
     "a newer Tocsin": (
         "ALTER TABLE entries ADD COLUMN cell TEXT; UPDATE entries SET cell = 'blue' WHERE sequence = 2",

@@ -13,6 +13,7 @@ from tocsin.errors import LedgerError
 from tocsin.model.base import Model
 from tocsin.model.spent import LOOKS_INTO, SPENT, Spent
 from tocsin.record.ledger import Debt, EntryState, Ledger
+from tocsin.record.witness import call_witness, find_gone
 
 
 class Nothing(Model):
@@ -34,7 +35,7 @@ def change(path: Path, statement: str) -> None:
         db.executescript(statement)
 
 
-UNWITNESSED = "DROP TRIGGER entry_written; DROP TRIGGER entry_moved; DROP TABLE written;"
+UNWITNESSED = "DROP TRIGGER entry_written; DROP TRIGGER entry_moved; DROP TABLE written; PRAGMA user_version = 0;"
 """As an older Tocsin left it."""
 
 
@@ -106,6 +107,51 @@ def test_a_table_that_was_dropped_is_witnessed_again(tmp_path: Path) -> None:
     assert gone(path) == ["row 2 (f on c, of drill d): gone from the ledger"]
 
 
+def lost(table: str, of: str) -> str:
+    return f"witness ({table}, which knew of {of}): gone from the ledger"
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("DROP TABLE written; DROP TABLE entries", [lost("written", "faults")]),
+        ("DROP TABLE promised; DELETE FROM owed", [lost("promised", "rollbacks that are owed")]),
+        ("DROP TABLE promised; DROP TABLE owed", [lost("promised", "rollbacks that are owed")]),
+        ("DROP TABLE noted; DELETE FROM notes", [lost("noted", "what an undo may still do")]),
+        ("DROP TABLE promised", [lost("promised", "rollbacks that are owed")]),
+    ],
+)
+def test_a_witness_that_was_dropped_is_missed_itself(tmp_path: Path, statement: str, named: list[str]) -> None:
+    path = tmp_path / "ledger.sqlite"
+    (entry,) = written(path, "a")
+    owed(path, "a")
+    with closing(Ledger(path, "t")) as ledger:
+        assert ledger.spend(entry, 2, Spent.REPEATS)
+    change(path, statement)
+    for _ in range(2):  # also when it was called again
+        assert gone(path) == named
+    with closing(Ledger(path, "t")) as ledger:
+        if "noted" in statement:
+            with pytest.raises(LedgerError, match="found that somebody deleted it"):
+                ledger.spend(entry, 2, Spent.REPEATS)
+        assert [str(one) for one in ledger.accept_gone()] == named
+        assert ledger.read().gone == ()
+    assert gone(path) == []
+    owed(path, "b")
+    change(path, "DELETE FROM owed")
+    assert any("rollbacks of b" in one for one in gone(path)), "it is not witnessed again"
+
+
+def test_a_witness_that_was_dropped_from_a_file_that_cannot_be_changed_is_missed(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    owed(path, "a")
+    change(path, "DROP TABLE promised; DELETE FROM owed")
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        db.row_factory = sqlite3.Row
+        call_witness(db)
+        assert [str(one) for one in find_gone(db)] == [lost("promised", "rollbacks that are owed")]
+
+
 # --- rollbacks that are owed --------------------------------------------------------------------------------
 
 
@@ -124,7 +170,7 @@ def missed(number: int, drill: str) -> str:
     return f"debt {number} (rollbacks of {drill} ({drill}.yaml): mend {drill}, sweep): gone from the ledger"
 
 
-NO_DEBT_WITNESSED = "DROP TRIGGER debt_written; DROP TABLE promised;"
+NO_DEBT_WITNESSED = "DROP TRIGGER debt_written; DROP TABLE promised; PRAGMA user_version = 0;"
 
 
 @pytest.mark.parametrize(

@@ -318,17 +318,25 @@ def ledger_lines(root: Path, name: str, *, everything: bool) -> Iterator[str]:
 
 
 def _line(entry: Entry) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.created_at))
+    when = _told(entry.created_at, "%Y-%m-%d %H:%M:%S")
     detail = f"  ({entry.detail})" if entry.detail and entry.open else ""
     where = f" in {entry.region}" if entry.region else ""
     return f"{when}  {entry.id}  {entry.state.value:<8}  {entry.fault} on {entry.resource}{where}{_end(entry)}{detail}"
+
+
+def _told(at: float, form: str) -> str:
+    """A moment in the time of this machine; of a damaged row also one that no calendar has."""
+    try:
+        return time.strftime(form, time.localtime(at))
+    except (OverflowError, ValueError, OSError):
+        return f"at {at:g}"
 
 
 def _end(entry: Entry) -> str:
     """When AWS ends an open fault without us, and what that means for whoever reads it."""
     if entry.expires_at is None or not entry.open:
         return ""
-    at = time.strftime("%H:%M", time.localtime(entry.expires_at))
+    at = _told(entry.expires_at, "%H:%M")
     if time.time() < entry.expires_at:
         return f"; ends by itself at {at}"
     by_itself = entry.fault in FAULTS and FAULTS[entry.fault].expires

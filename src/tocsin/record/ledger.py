@@ -10,13 +10,14 @@ undone.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import socket
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -47,7 +48,8 @@ CREATE TABLE IF NOT EXISTS entries (
     updated_at REAL NOT NULL,
     expires_at REAL,
     account    TEXT,
-    region     TEXT
+    region     TEXT,
+    digest     TEXT
 );
 CREATE TABLE IF NOT EXISTS notes (
     name  TEXT PRIMARY KEY,
@@ -59,8 +61,14 @@ CREATE TABLE IF NOT EXISTS owed (
     debt       TEXT NOT NULL
 )
 """
-_ADDED = {"expires_at": "REAL", "account": "TEXT", "region": "TEXT"}
+_ADDED = {"expires_at": "REAL", "account": "TEXT", "region": "TEXT", "digest": "TEXT"}
 """Columns that ledgers of older versions lack."""
+_LASTING = (
+    *("id", "drill", "target", "fault", "resource", "arguments", "prior"),
+    *("created_at", "expires_at", "account", "region"),
+)
+"""What of a row never changes: its digest is of that. SQLite has none of its own, and reads a changed byte as a value.
+https://www.sqlite.org/cksumvfs.html"""
 _RUNNER = "runner"
 _NO_ACCESS = "check the disk and the permissions of its directory."
 _DAMAGED = (
@@ -237,6 +245,7 @@ class Ledger:
         )
         row = entry.model_dump(mode="json")
         row["arguments"], row["prior"] = json.dumps(row["arguments"]), json.dumps(row["prior"])
+        row["digest"] = _digest(row)
         names = ", ".join(row)
         with self._errors("write"):
             marks = ", ".join(f":{name}" for name in row)
@@ -287,15 +296,17 @@ class Ledger:
         gone: tuple[Gone, ...] = ()
         try:
             gone = () if damage is not None else find_gone(self._db)
-        except sqlite3.DatabaseError as error:
+        except _DAMAGES as error:
             damage = str(error)
         entries: list[Entry] = []
         unreadable: list[Unreadable] = []
         for row in rows:
             try:
                 entries.append(_entry(row))
-            except ValueError as error:
+            except _NO_ENTRY as error:
                 unreadable.append(_unreadable(row, error))
+        if damage is None and not unreadable:
+            damage = self._hidden_damage()
         if damage is not None:
             unreadable.append(Unreadable(None, "rows that SQLite cannot give", damage, open=True))
         return Reading(
@@ -307,13 +318,13 @@ class Ledger:
     def _rows(self) -> tuple[list[sqlite3.Row], str | None]:
         """The rows that SQLite gives; with what it says of the rest where a page of the file is damaged."""
         found: dict[int, sqlite3.Row] = {}
-        damage: sqlite3.DatabaseError | None = None
+        damage: Exception | None = None
         # From both ends: what is damaged in the middle hides neither.
         for order in ("ASC", "DESC"):
             try:
                 for row in self._db.execute(f"SELECT * FROM entries ORDER BY sequence {order}"):  # noqa: S608 - our own
                     found[row["sequence"]] = row
-            except sqlite3.DatabaseError as error:
+            except _DAMAGES as error:
                 damage = error
             else:
                 damage = None
@@ -322,6 +333,17 @@ class Ledger:
             if damage is not None and not found:
                 raise damage
         return [found[sequence] for sequence in sorted(found)], None if damage is None else str(damage)
+
+    def _hidden_damage(self) -> str | None:
+        """What SQLite finds wrong with a file of which it gives every row that it finds; there may have been more.
+
+        https://www.sqlite.org/pragma.html#pragma_quick_check
+        """
+        try:
+            said = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except _DAMAGES as error:
+            return str(error)
+        return None if said == "ok" else said
 
     def close_row(self, sequence: int, detail: str) -> None:
         """Call a row that cannot be read undone: nothing of what it was about is there any more."""
@@ -461,9 +483,9 @@ class Ledger:
     def _errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             # The class itself, as for a file that is no database: what it held is lost, and no disk is to blame.
-            mend = _DAMAGED if type(error) is sqlite3.DatabaseError else _NO_ACCESS
+            mend = _DAMAGED if type(error) in (sqlite3.DatabaseError, UnicodeDecodeError) else _NO_ACCESS
             raise LedgerError(
                 f"expected to {doing} the ledger {self.path}, found: {error}. Without a ledger nothing is injected; "
                 f"{mend}"
@@ -505,28 +527,42 @@ def _debt(row: sqlite3.Row) -> Debt:
         )  # fmt: skip
 
 
+_DAMAGES = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What SQLite raises of a file that is damaged; the second where Python cannot read a name or a message of it."""
+_NO_ENTRY = (ValueError, TypeError, LookupError, RecursionError)
+"""What a row raises that is damaged: there is no end to what may stand in it, or not."""
+
+
 def _entry(row: sqlite3.Row) -> Entry:
     """The entry of a row.
 
     Raises:
-        ValueError: it is damaged, or holds something that only a newer Tocsin knows.
+        ValueError, TypeError, LookupError, RecursionError: it is damaged, or holds something that only a newer Tocsin
+            knows.
     """
-    values = {name: row[name] for name in row.keys() if name != "sequence"}  # noqa: SIM118 - a Row iterates over values
+    values = {name: row[name] for name in row.keys() if name not in ("sequence", "digest")}  # noqa: SIM118 - values
     unknown = [name for name, value in values.items() if name not in Entry.model_fields and value is not None]
     if unknown:
         raise ValueError(f"a newer Tocsin wrote it, with {', '.join(unknown)}")
     known = {name: value for name, value in values.items() if name in Entry.model_fields}
-    return Entry.model_validate(
+    entry = Entry.model_validate(
         {**known, "arguments": json.loads(known["arguments"]), "prior": json.loads(known["prior"])}
     )
+    if row["digest"] not in (None, _digest(known)):  # None: an older Tocsin wrote it
+        raise ValueError("it is not what was written: its digest is that of something else")
+    return entry
 
 
-def _unreadable(row: sqlite3.Row, error: ValueError) -> Unreadable:
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps([values.get(name) for name in _LASTING]).encode()).hexdigest()
+
+
+def _unreadable(row: sqlite3.Row, error: Exception) -> Unreadable:
     told = [row[name] for name in ("id", "fault", "resource") if isinstance(row[name], str)]
     return Unreadable(
         sequence=row["sequence"],
         name=f"row {row['sequence']} ({' '.join(told) or 'nothing of it is legible'})",
-        why=_first(error) if isinstance(error, ValidationError) else str(error),
+        why=_first(error) if isinstance(error, ValidationError) else str(error) or type(error).__name__,
         open=row["state"] != EntryState.VERIFIED,
     )
 

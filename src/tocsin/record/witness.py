@@ -5,7 +5,8 @@ person, writes both. Every row that is a duty is witnessed: entries, rollbacks t
 undo knows how often it may still do something. What is rightly taken out is taken out of its witness first.
 
 The numbers of entries and of debts are a second witness: AUTOINCREMENT leaves no gap and remembers the last one
-(https://www.sqlite.org/autoinc.html), so an emptied ledger is told from a new one even where both tables are.
+(https://www.sqlite.org/autoinc.html), so an emptied ledger is told from a new one even where both tables are. A table
+that is dropped takes its numbers along: that the witnesses were called stands in the head of the file, too.
 
 It is no seal: who changes the rows to say that all was undone, or puts an older copy of the file back, is believed,
 unless the lock in the account says otherwise (`tocsin.guards.lock`).
@@ -67,7 +68,13 @@ INSERT INTO promised (drill, experiment, debt, open)
 SELECT drill, experiment, debt, 1 FROM owed AS o WHERE NOT EXISTS (SELECT 1 FROM promised WHERE drill = o.drill);
 INSERT OR IGNORE INTO noted SELECT name FROM notes WHERE {_IS_DUTY.format("name")}
 """  # noqa: S608 - our own
-_WITNESSES = frozenset({"written", "promised", "noted"})
+_WITNESSES = {"written": "faults", "promised": "rollbacks that are owed", "noted": "what an undo may still do"}
+"""Tables that know what was written, and of what."""
+_CALLED = 1
+"""`PRAGMA user_version` of a ledger whose witnesses were called; 0 is that of a new one, and of an older Tocsin's.
+https://www.sqlite.org/pragma.html#pragma_user_version"""
+_LOST = {table: _CALLED << number for number, table in enumerate(_WITNESSES, 1)}
+"""Bits beside it: that table was gone when it was called again, and nobody has looked since."""
 
 
 class Kind(StrEnum):
@@ -76,6 +83,7 @@ class Kind(StrEnum):
     ENTRY = "row"
     DEBT = "debt"
     NOTE = "note"
+    WITNESS = "witness"
 
 
 @dataclass(frozen=True)
@@ -109,21 +117,39 @@ def call_witness(db: sqlite3.Connection) -> None:
     A file that cannot be changed is read without it: the numbers of the rows are a witness all the same.
     """
     with suppress(sqlite3.DatabaseError):
-        if not _tables(db) >= _WITNESSES:
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}; {_FILL}; COMMIT")
+        marked = _marked(db)
+        missing = _WITNESSES.keys() - _tables(db)
+        mark = _CALLED | marked | sum(_LOST[table] for table in missing if marked)
+        if missing or mark != marked:
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA}; {_FILL}; PRAGMA user_version = {mark}; COMMIT")
         db.executescript(_SCHEMA)  # a table that somebody dropped has taken its triggers along
     with suppress(sqlite3.OperationalError):  # there is none to roll back
         db.execute("ROLLBACK")
 
 
+def _marked(db: sqlite3.Connection) -> int:
+    """What the head of the file says of the witnesses. To be asked before them: they are called in one transaction."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _lost(db: sqlite3.Connection) -> list[str]:
+    """Witnesses that were called, and that somebody dropped; also where the file cannot be changed."""
+    marked = _marked(db)
+    tables = _tables(db)
+    return [table for table, bit in _LOST.items() if marked & bit or (marked and table not in tables)]
+
+
 def find_gone(db: sqlite3.Connection) -> tuple[Gone, ...]:
     """Rows that must be there and are not: entries, debts, notes, each in the order in which they were written.
+
+    A witness that is gone is named too: what it alone knew is not known any more.
 
     Raises:
         sqlite3.Error: the file cannot be read.
     """
     tables = _tables(db)
-    return (*_entries_gone(db, tables), *_debts_gone(db, tables), *_notes_gone(db, tables))
+    witnesses = (Gone((), f"{table}, which knew of {_WITNESSES[table]}", Kind.WITNESS) for table in _lost(db))
+    return (*_entries_gone(db, tables), *_debts_gone(db, tables), *_notes_gone(db, tables), *witnesses)
 
 
 def _entries_gone(db: sqlite3.Connection, tables: Set[str]) -> list[Gone]:
@@ -180,6 +206,8 @@ def accept_gone(db: sqlite3.Connection, gone: Sequence[Gone]) -> None:
     for one in gone:
         if one.kind is Kind.NOTE:
             forget_note(db, one.what)
+    if any(one.kind is Kind.WITNESS for one in gone):
+        db.execute(f"PRAGMA user_version = {_CALLED}")
 
 
 def settle_debts(db: sqlite3.Connection, drills: Iterable[str]) -> None:
@@ -210,7 +238,11 @@ def is_missed(db: sqlite3.Connection, name: str) -> bool:
     Raises:
         sqlite3.Error: the file cannot be read.
     """
-    if not name.startswith(_DUTIES) or "noted" not in _tables(db):
+    if not name.startswith(_DUTIES):
+        return False
+    if "noted" in _lost(db):
+        return True  # nobody knows
+    if "noted" not in _tables(db):
         return False
     # Both at once: it may have been written since somebody looked for it.
     asked = "SELECT 1 FROM noted WHERE name = ?1 AND NOT EXISTS (SELECT 1 FROM notes WHERE name = ?1)"
