@@ -63,7 +63,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_a_terminal_that_is_closed_keeps_nobody_from_being_told",
         "test_both_places_are_told_where_nothing_can_be_shown",
     ),
-    "the disk is full, or may not be written": (
+    "the disk is full, or nothing may be written or opened": (
+        "test_code_that_uses_up_every_file_descriptor",
         "test_a_full_disk_before_the_injection_means_no_injection",
         "test_a_full_disk_after_the_injection_keeps_no_undo_from_being_made",
         "test_a_history_that_cannot_be_written_does_not_end_the_way_back",

@@ -8,12 +8,13 @@ machine that is far more than the undo may need. How often it is within a second
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import pytest
 from tests.actors import answers
 from tests.actors.conftest import wait_for
-from tests.faults.test_lifecycle import FileFault
+from tests.faults.test_lifecycle import FileFault, Settings
 from tests.guards.conftest import Aws
 from tests.moments import began_s
 
@@ -29,6 +30,8 @@ from tocsin.actors.context import RunContext
 from tocsin.commands.endings import nobody_leaves
 from tocsin.commands.signals import signals_to
 from tocsin.drill.acts import run_drill
+from tocsin.drill.opening import residue_is_louder
+from tocsin.errors import HistoryError, ResidueLeft
 from tocsin.faults.session import faults_of
 from tocsin.guards.clock import LONGEST_STANDSTILL_S
 from tocsin.guards.kill_switch import PARAMETER, set_file
@@ -165,6 +168,58 @@ def stopped(events: list[Event], guard: str) -> None:
     assert [event for event in events if isinstance(event, ActorDied)] == []
     stages = [event.stage for event in events if isinstance(event, FaultChanged)]
     assert stages[-3:] == [FaultStage.UNDO_REQUESTED, FaultStage.UNDONE, FaultStage.VERIFIED]
+
+
+# --- whatever is used up, or raised -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few_files() -> Iterator[list[int]]:
+    """So few descriptors that a test can use them up; those that it took are closed again."""
+    before, taken = resource.getrlimit(resource.RLIMIT_NOFILE), []
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (max(int(one.name) for one in Path("/dev/fd").iterdir()) + 150, before[1])
+    )
+    yield taken
+    for descriptor in taken:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_code_that_uses_up_every_file_descriptor(bare: Bare, few_files: list[int]) -> None:
+    def use_up(ctx: RunContext) -> None:
+        with suppress(OSError):
+            while True:
+                few_files.append(os.open(os.devnull, os.O_RDONLY))
+        terminate(ctx)
+
+    stopped(bare.run(use_up, always), "interrupted")
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("can't start new thread"), SystemExit(0), HistoryError("full")])
+def test_what_is_left_is_said_whatever_else_is_raised(tmp_path: Path, raised: BaseException) -> None:
+    with closing(Ledger(tmp_path / "ledger.sqlite", "staging")) as ledger:
+        with pytest.raises(type(raised)), residue_is_louder(ledger, "x-1"):
+            raise raised
+        ledger.intend("another", "file", "settings", FileFault(path="x"), Settings(limit=1, mode="fast"))
+        with pytest.raises(type(raised)), residue_is_louder(ledger, "x-1"):
+            raise raised
+        ledger.owe(
+            Debt(drill="x-1", experiment="x.yaml", rollbacks=("mend",), digest="", region="eu-west-1", created_at=1.0)
+        )
+        with (
+            pytest.raises(ResidueLeft, match=r"Still in place: rollbacks of x-1 .*tocsin recover"),
+            residue_is_louder(ledger, "x-1"),
+        ):
+            raise raised
+        ledger.forgive()
+        ledger.intend("x-1", "file", "settings", FileFault(path="x"), Settings(limit=1, mode="fast"))
+        with (
+            pytest.raises(ResidueLeft, match="Still in place: file on settings") as found,
+            residue_is_louder(ledger, "x-1"),
+        ):
+            raise raised
+        assert found.value.exit_code == 5
 
 
 # --- whatever runs ------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from tocsin.actors.work import count_work
 from tocsin.aws.target import Aws
 from tocsin.drill.owed import OwedRollbacks
 from tocsin.drill.preflight import run_preflight
+from tocsin.drill.spare import SpareDescriptors
 from tocsin.drill.view import LiveView
 from tocsin.errors import LedgerError, Refused, TargetError, TocsinError
 from tocsin.faults.base import Change
@@ -125,6 +126,7 @@ class _Drill:
         self._settings = SettingsComparison(ctx)
         self._local = LocalWatcher(ctx)
         self._started: list[Actor] = [self._machine, self._local]
+        self._spare = SpareDescriptors()
 
     # --- the acts -------------------------------------------------------------------------------------------
 
@@ -179,6 +181,7 @@ class _Drill:
 
     def recovery(self) -> None:
         with self._act(Act.RECOVERY):
+            self._spare.let_go()
             # What a failed method began is not waited for: the way back comes first.
             self._injector.let_go()
             self._injector.finish_background(0)
@@ -215,6 +218,7 @@ class _Drill:
         """
         # A stop request is answered; from here on nothing may be cut short, nor end for want of a history.
         self._ctx.history.do_without()
+        self._spare.let_go()
         self._faults.end()
         with ExitStack() as last_first:
             last_first.callback(self._ctx.history.check)

@@ -79,12 +79,13 @@ def open_drill(
             seed=seed,
             stop=options.stop,
         )
-        try:
-            run_drill(ctx, plan.loaded.toolkit, ledger)
-        except HistoryError as error:
-            raise _louder(error, ledger, drill) from error
-        except TocsinError as error:
-            _stopped(history, error)
+        with residue_is_louder(ledger, drill):
+            try:
+                run_drill(ctx, plan.loaded.toolkit, ledger)
+            except HistoryError:
+                raise
+            except TocsinError as error:
+                _stopped(history, error)
 
 
 def _begun(plan: Plan, target: Target, options: RunOptions, drill: str, seed: int) -> DrillStarted:
@@ -178,14 +179,31 @@ def _drill_wall_s(plan: Plan, target: Target) -> float:
     return production_s / target.scale + plan.variables.paused_wall_s(plan.activities()) + _SPARE_WALL_S
 
 
-def _louder(error: HistoryError, ledger: Ledger, drill: str) -> TocsinError:
-    """Without a history there is no verdict: what is left broken must be said here."""
+@contextmanager
+def residue_is_louder(ledger: Ledger, drill: str) -> Iterator[None]:
+    """Whatever ends a drill without a verdict, a bug of ours too: what it left must be said here.
+
+    Raises:
+        ResidueLeft: something is left, or nobody knows; whatever else was raised is its cause.
+    """
     try:
-        left = ledger.entries(only_open=True, drill=drill)
+        yield
+    except BaseException as error:
+        left = _left(ledger, drill)
+        if left is None:
+            raise
+        raise ResidueLeft(f"{str(error) or type(error).__name__} {left}") from error
+
+
+def _left(ledger: Ledger, drill: str) -> str | None:
+    """What a drill left, and what to do about it; None where it left nothing."""
+    try:
+        entries = ledger.entries(only_open=True, drill=drill)
+        owed = [debt for debt in ledger.owed() if debt.drill == drill]
     except LedgerError as unreadable:
-        return ResidueLeft(f"{error} {unreadable} Whether a fault is left is not known: call `tocsin recover`.")
-    names = ", ".join(f"{entry.fault} on {entry.resource}" for entry in left)
-    return ResidueLeft(f"{error} Still in place: {names}. Call `tocsin recover`.") if left else error
+        return f"{unreadable} Whether a fault is left is not known: call `tocsin recover`."
+    there = [*(f"{entry.fault} on {entry.resource}" for entry in entries), *map(str, owed)]
+    return f"Still in place: {', '.join(there)}. Call `tocsin recover`." if there else None
 
 
 def _stopped(history: History, error: TocsinError) -> None:
