@@ -8,12 +8,14 @@ looks like a secret to whoever scans the sources.
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import html
 import json
 import quopri
 import random
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from string import ascii_letters, digits
 from urllib.parse import quote, quote_plus
@@ -59,6 +61,13 @@ def _each(text: str, write: Callable[[int], str]) -> str:
 
 def _bytes(text: str, write: str) -> str:
     return "".join(write.format(byte) for byte in text.encode())
+
+
+def _dump(text: str, line: str, digits: int) -> str:
+    """As programs show bytes: a line of sixteen, in hex and as letters."""
+    parts = [text[at : at + 16] for at in range(0, len(text), 16)]
+    told = [" ".join(re.findall(f".{{1,{digits}}}", part.encode().hex())) for part in parts]
+    return "\n".join(line.format(16 * at, told[at], part) for at, part in enumerate(parts))
 
 
 def _in_xml(text: str) -> str:
@@ -173,6 +182,33 @@ KNOWN: Mapping[str, Write] = {
     "read as Latin-1": lambda v: v.encode().decode("latin-1"),
     "beside itself": lambda v: f"{v}{v} {v}",
 }
+
+LAID_OUT: Mapping[str, Write] = {
+    "cut short": lambda v: f"answered {v[:-3]}... and more",
+    "cut short in JSON": lambda v: json.dumps({"said": f"{v[:12]}…"}),
+    "cut out of the middle": lambda v: f"input_value='{v[:9]}...{v[-9:]}', input_type=str",
+    "broken at a width": lambda v: f"said: {v[:10]}\n{v[10:]}",
+    "broken in a box": lambda v: f"│ said {v[:10]} │\n│ {v[10:]}      │",
+    "broken in JSON": lambda v: json.dumps({"said": f"{v[:10]}\r\n    {v[10:]}"}),
+    "folded in YAML": lambda v: f'said: "{v[:10]}\\\n  {v[10:]}"',
+    "found by grep": lambda v: f"{v[:6]}\x1b[01;31m\x1b[K{v[6:12]}\x1b[m\x1b[K{v[12:]}",
+    "found by grep, in JSON": lambda v: json.dumps({"said": f"{v[:6]}\x1b[31m{v[6:]}\x1b[0m"}),
+    "dumped by hexdump": lambda v: _dump(v, "{0:08x}  {1:<48} |{2}|", 2),
+    "dumped by xxd": lambda v: _dump(v, "{0:08x}: {1:<40} {2}", 4),
+    "escaped as old JavaScript does": lambda v: _each(v, "%u{:04x}".format),
+    "escaped as in Perl": lambda v: _each(v, "\\x{{{:x}}}".format),
+    "escaped as in a directory": lambda v: (
+        f"cn={re.sub(r'[^A-Za-z0-9]', lambda one: f'{chr(92)}{ord(one[0]):02x}', v)}"
+    ),
+    "references without an end": lambda v: _each(v, "&#x{:x}".format),
+    "in gzip in base64": lambda v: f"body {base64.b64encode(gzip.compress(v.encode())).decode()}",
+    "in gzip in hex": lambda v: gzip.compress(f"said {v}".encode()).hex(),
+    "in zlib in base64": lambda v: base64.b64encode(zlib.compress(json.dumps({"said": v}).encode())).decode(),
+    "in what CloudWatch Logs sends": lambda v: json.dumps(
+        {"awslogs": {"data": base64.b64encode(gzip.compress(_twice({"message": v}).encode())).decode()}}
+    ),
+}
+"""The same as a program lays out what it shows, and in encodings that are seldom seen."""
 
 NAMED: Mapping[str, Write] = {
     "password in JSON": lambda v: json.dumps({"user": "a", "password": v, "n": 1}),

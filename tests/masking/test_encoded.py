@@ -10,7 +10,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.masking import leaks
 
@@ -45,6 +45,7 @@ def find(text: str) -> list[Span]:
     return [] if at < 0 else [(at, at + len(VALUE))]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(sorted(LAYERS)), max_size=3), st.text(max_size=20), st.text(max_size=20))
 @example(["URL", "base64 of lines", "JSON"], "", "")
 @example(["hex", "base32", "base64"], "é", "\0")
@@ -98,6 +99,7 @@ _PIECES = st.one_of(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(_PIECES, max_size=12).map("".join))
 @example("leave-attendance-dev-calendarSyncWorker at 2026-11-30T12:05:03Z, 9cf03f6e-a4b3-4902-b61e-50011e452c36")
 @example("-----BEGIN X-----\n" + "A" * 64 + "\n-----END X-----")

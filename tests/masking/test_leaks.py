@@ -41,6 +41,27 @@ def test_a_value_that_is_known_is_hidden_however_it_is_written(write: leaks.Writ
     assert mask(masked) == masked
 
 
+@pytest.mark.parametrize("value", [KNOWN_VALUES["nasty"], KNOWN_VALUES["plain"]], ids=["nasty", "plain"])
+@pytest.mark.parametrize("write", leaks.LAID_OUT.values(), ids=leaks.LAID_OUT)
+def test_a_value_that_is_known_is_hidden_however_it_is_laid_out(write: leaks.Write, value: str) -> None:
+    masked = mask(write(value))
+    told(masked)
+    assert mask(masked) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Kq7vZ... and more",
+        "Kq7v\nZ, and more",
+        "see ... mW93x",
+        "a...b, \x1b[31mred\x1b[0m",
+    ],
+)
+def test_what_is_laid_out_and_holds_none_stays(text: str) -> None:
+    assert mask(text) == text
+
+
 @pytest.mark.parametrize("make", [leaks.nasty, leaks.plain])
 @pytest.mark.parametrize("form", leaks.NAMED)
 def test_one_that_nobody_knows_is_hidden_by_its_name_or_its_look(form: str, make: leaks.Write) -> None:

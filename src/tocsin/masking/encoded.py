@@ -14,6 +14,7 @@ import base64
 import binascii
 import html
 import re
+import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -67,10 +68,15 @@ class _Search:
 
     def _behind_escapes(self, text: str, depth: int) -> Iterator[Span]:
         for escape in _ESCAPES:
-            if all(mark in text for mark in escape.marks):
-                unescaped = _Unescaped(text, escape)
-                if unescaped.places:
-                    yield from map(unescaped.source, self._decoded(unescaped.text, depth))
+            yield from self._behind(escape, text, depth)
+        for escape in _LAYOUT if depth >= DEPTH - _SHOWN else ():
+            yield from self._behind(escape, text, 0)  # lines that are none belong to no other encoding
+
+    def _behind(self, escape: _Escape, text: str, depth: int) -> Iterator[Span]:
+        if all(mark in text for mark in escape.marks):
+            unescaped = _Unescaped(text, escape)
+            if unescaped.places:
+                yield from map(unescaped.source, self._decoded(unescaped.text, depth))
 
     def _decoded(self, text: str, depth: int) -> list[Span]:
         if (depth, text) not in self._known:
@@ -146,8 +152,10 @@ _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 def _backslash(escape: str) -> str:
     kind = escape[1]
+    if escape.startswith("\\x{"):
+        return _code_points(escape.replace("\\x", "\\u"))
     if kind == "x":
-        return _characters(bytes.fromhex(escape.replace("\\x", "")))
+        return _of_hex(escape.replace("\\x", ""))
     if kind in "uU":
         return _code_points(escape)
     if kind in "0123":
@@ -170,12 +178,16 @@ def _characters(raw: bytes) -> str:
         return raw.decode("latin-1")
 
 
+def _of_hex(digits: str) -> str:
+    return _characters(bytes.fromhex(digits))
+
+
 def _percent(escape: str) -> str:
     return " " if escape == "+" else _characters(unquote_to_bytes(escape))
 
 
 def _printable(escape: str) -> str:
-    return _characters(bytes.fromhex(escape.replace("=", ""))) if escape[1] not in " \t\r\n" else ""
+    return _of_hex(escape.replace("=", "")) if escape[1] not in " \t\r\n" else ""
 
 
 _ESCAPES = (
@@ -183,7 +195,7 @@ _ESCAPES = (
         ("\\",),
         re.compile(
             r"(?:\\x[0-9A-Fa-f]{2})+|(?:\\u(?:[0-9A-Fa-f]{4}|\{[0-9A-Fa-f]{1,6}\}))+|\\U[0-9A-Fa-f]{8}"
-            r"|(?:\\[0-3][0-7]{2})+|\\[nrtbf]|\\[^A-Za-z0-9\s]|\\ "
+            r"|(?:\\x\{[0-9A-Fa-f]{1,6}\})+|(?:\\[0-3][0-7]{2})+|\\[nrtbf]|\\[^A-Za-z0-9\s]|\\ "
         ),
         _backslash,
     ),
@@ -200,7 +212,29 @@ _ESCAPES = (
     _Escape(("=",), re.compile(r"(?:=[0-9A-Fa-f]{2})+|=[ \t]{0,8}\r?\n"), _printable),
     # What is left of UTF-16.
     _Escape(("\0",), re.compile("\0+"), lambda _: ""),
+    # https://tc39.es/ecma262/#sec-escape-string
+    _Escape(("%u",), re.compile("(?:%u[0-9A-Fa-f]{4})+"), lambda escape: _code_points(escape.replace("%u", "\\u"))),
+    # https://www.rfc-editor.org/rfc/rfc4514#section-2.4
+    _Escape(("\\",), re.compile(r"(?:\\[0-9A-Fa-f]{2})+"), lambda escape: _of_hex(escape.replace("\\", ""))),
+    # Without the semicolon, which browsers do not miss:
+    # https://html.spec.whatwg.org/multipage/parsing.html#numeric-character-reference-end-state
+    _Escape(("&#",), re.compile("&#(?:[0-9]{2,7}|[xX][0-9A-Fa-f]{2,6});?"), html.unescape),
 )
+_LAYOUT = (
+    # Colours, as `grep` and highlighters set them within a word: ECMA-48, 8.3.117 and 8.3.41.
+    _Escape(("\x1b[",), re.compile(r"(?:\x1b\[[0-9;:]{0,32}[mK])+"), lambda _: ""),
+    # What was broken at the width of a terminal, also within a box or with a backslash.
+    _Escape(("\n",), re.compile(r"\\?[ \t\u2502|]{0,64}\r?\n[ \t\u2502|]{0,64}"), lambda _: ""),
+    # The letters beside a dump of bytes, as `hexdump -C` and `xxd` write them.
+    _Escape(
+        ("\n",),
+        re.compile(r"\|?\r?\n[0-9a-f]{7,8}:? {1,2}(?:[0-9a-f]{2}(?:[0-9a-f]{2})? {1,2}){1,17} {0,48}\|?"),
+        lambda _: "",
+    ),
+)
+"""How a text is laid out for whoever reads it: looked behind in what is shown, not in what was encoded deep inside."""
+_SHOWN = 2
+"""Levels of what is shown: a text, and one in JSON."""
 
 
 # ------------------------------------------------------------------------------------------------ runs
@@ -228,8 +262,20 @@ _FOR_URLS = str.maketrans("-_", "+/")
 _MARKS = re.compile(r"0[xX]|[^0-9A-Fa-f]")
 
 
+_DEFLATED = (b"\x1f\x8b\x08", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+"""How gzip begins, and zlib: https://www.rfc-editor.org/rfc/rfc1952#section-2.3, rfc1950#section-2.2"""
+_DEFLATED_IN_64 = ("H4sI", "eA", "eF", "eJ", "eN")
+_INFLATED = 64
+"""Times its length that of something compressed is looked at: a text is seldom shorter than a tenth of itself."""
+_EITHER = 32 + zlib.MAX_WBITS
+"""Of the two: https://docs.python.org/3/library/zlib.html#zlib.decompress"""
+
+
 def _texts(raw: bytes) -> Iterator[str]:
-    """What the bytes say, where they are a text."""
+    """What the bytes say, where they are a text, or one that was compressed."""
+    if raw.startswith(_DEFLATED):
+        with suppress(zlib.error):
+            raw = zlib.decompressobj(_EITHER).decompress(raw, _INFLATED * len(raw))
     if b"\0" in raw and _WIDE.search(raw):
         # Of what has one byte the others are 0.
         yield raw.replace(b"\0", b"").decode("latin-1")
@@ -258,7 +304,7 @@ def _base64(run: str) -> Iterator[str]:
         yield "".join(lines)
         lines.append("".join(lines))
     for line in lines:
-        if _ASCII_IN_64.search(line):
+        if _ASCII_IN_64.search(line) or line.startswith(_DEFLATED_IN_64):
             # What stands before it may be of the same letters, as in a path.
             yield from (text for skipped in range(4) for text in _texts(_raw64(line[skipped:])))
 

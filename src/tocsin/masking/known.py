@@ -4,7 +4,7 @@ What is too short or too common to be looked for would take half of a history wi
 
 - up to 3 characters, up to 5 digits, and the words of `COMMON`: not by value (still by the name of the field);
 - 4 to 7 characters, or digits only: where they stand alone, with no letter or digit on either side;
-- 8 and more: everywhere, also inside of other words, and cut off at the end of a text.
+- 8 and more: everywhere, also inside of other words, and cut off: at the end of a text, or with an ellipsis.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ _LINE = 16
 """Lines of a secret of several lines (a PEM) are known by themselves from this length on."""
 _REFERENCE = re.compile(r"\$\{[^}]*\}|arn:[\w-]+:.*|\*+", re.DOTALL)
 """What stands for a value, and is none."""
+_CUT = re.compile(r"\.{3}|\u2026")
+"""Where something long was cut short."""
 _WORD = re.compile(r"[A-Za-z0-9]")
 _SCHEME = re.compile(r"(?:bearer|basic|token)\s+(?P<value>\S+)$", re.IGNORECASE)
 _COOKIE = re.compile(r"(?:^|;\s*)[\w.-]+=(?P<value>[^;\s]{8,})")
@@ -150,6 +152,7 @@ class KnownSecrets:
 
     def _end(self, text: str, start: int) -> int | None:
         """Where the value ends that begins here; None when none does."""
+        cut: int | None = None
         for form, alone in self._forms[text[start : start + _KEY]]:
             end = start + len(form)
             if text.startswith(form, start):
@@ -157,7 +160,10 @@ class KnownSecrets:
                     return end
             elif end > len(text) >= start + ANYWHERE and form.startswith(text[start:]):
                 return len(text)
-        return None
+            elif form.startswith(text[start : start + ANYWHERE]):
+                # Of several that begin so, the one that ends so, too.
+                cut = max(_end_of_cut(form, text, start), cut or 0) or None
+        return cut
 
     def _learn_field(self, name: str, value: object) -> None:
         """What is secret in a field: of a header what is behind its scheme, the password of a user, each cookie."""
@@ -226,6 +232,16 @@ def _text(value: object) -> str | None:
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _end_of_cut(form: str, text: str, start: int) -> int:
+    """Where a form ends that somebody cut short with an ellipsis, also with its end behind that, as some show it; 0
+    where nobody did."""
+    cut = _CUT.search(text, start + ANYWHERE, start + len(form) + _KEY)
+    if cut is None or not form.startswith(text[start : cut.start()]):
+        return 0
+    behind = text[cut.end() : cut.end() + len(form)]
+    return cut.end() + next((length for length in range(len(behind), 0, -1) if form.endswith(behind[:length])), 0)
 
 
 def _is_word(text: str, at: int) -> bool:
