@@ -14,7 +14,7 @@ from tocsin.actors.context import RunContext
 from tocsin.checkers.timeline import Timeline
 from tocsin.drill.view import LiveView
 from tocsin.errors import Refused
-from tocsin.model.events import Act, ActorDied, ActStarted, Event, LoadSecond
+from tocsin.model.events import Act, ActorDied, ActStarted, CanaryRan, Event, LoadSecond
 from tocsin.model.experiment import LoadPlan
 from tocsin.model.system import Objectives
 
@@ -132,6 +132,29 @@ def test_whoever_died_before_the_fault_refuses_it_at_once(stage: Stage) -> None:
     with pytest.raises(Refused, match="somebody died before the fault: load: exit code -9") as refusal:
         view.check_actors()
     assert refusal.value.guard == "actors"
+
+
+@pytest.mark.parametrize(
+    ("ran", "after_s", "seen"),
+    [
+        pytest.param(("order", "pay"), 3.9, False, id="as long as planned"),
+        pytest.param(("order", "pay"), 4.1, True, id="each ran"),
+        pytest.param(("order",), 4.1, False, id="one did not run yet"),
+        pytest.param(("order",), 23.9, False, id="for as long as one may take"),
+        pytest.param(("order",), 24.1, True, id="it will not run any more"),
+    ],
+)
+def test_the_baseline_waits_for_a_run_of_each_canary(
+    stage: Stage, ran: tuple[str, ...], after_s: float, seen: bool
+) -> None:
+    """Four minutes at scale 60; a run that ends after the injection tells nothing of the time before it."""
+    context = stage.context(expect=SCENE.expect)
+    known = {field.name: getattr(context, field.name) for field in fields(context)}
+    view = LiveView(Replayed(**known, at=START + after_s), canaries=("order", "pay"))
+    view.see(ActStarted(at=START, act=Act.BASELINE))
+    for name in ran:
+        view.see(CanaryRan(at=START + 1, canary=name, ok=True, ok_after_retry=True, ms=900.0))
+    assert view.baseline_seen() is seen
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tests.planted.bench import Bench, Drilled
 from tests.planted.placebo import ALARMS, experiment, registered
 from tests.planted.setups import Setup
 
-from tocsin.model.events import ActorDied, AlarmChanged, AlarmNotified, CanaryRan
+from tocsin.model.events import Act, ActorDied, ActStarted, AlarmChanged, AlarmNotified, CanaryRan
 from tocsin.model.verdict import Outcome
 
 pytestmark = [pytest.mark.planted, pytest.mark.timeout(400)]
@@ -45,6 +45,19 @@ def test_twenty_null_faults_in_a_row_ring_nothing_and_pass(
         assert drilled.verdict.findings == (), number
         assert false_alarms(drilled) == [], number
     record_property("null", IN_A_ROW)
+
+
+def test_a_canary_that_takes_longer_than_the_baseline_is_waited_for(bench: Bench) -> None:
+    """Three minutes are less than a second on the shelf's clock, and its run takes longer."""
+    desk = 'api.get("/healthz", expect=200)'
+    setup = Setup(partial(experiment, load=False))
+    with registered(), bench.lay_out("null fault", setup):
+        bench.edit("synthetics/bell.py", desk, f"__import__('time').sleep(1.5), {desk}")
+        drilled = bench.run()
+    assert {j.id: j.message for j in drilled.verdict.judgements if j.outcome is not Outcome.PASS} == {}
+    began = {event.act: event.at for event in drilled.events if isinstance(event, ActStarted)}
+    (first, *_) = (event for event in drilled.events if isinstance(event, CanaryRan))
+    assert first.at + first.ms / 1000 < began[Act.FAULT]
 
 
 def false_alarms(drilled: Drilled) -> list[str]:

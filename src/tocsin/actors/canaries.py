@@ -63,6 +63,11 @@ class CanaryActor:
         self._threads: list[threading.Thread] = []
         self._wakes: list[threading.Event] = []
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The canaries that will run, in the order of their file."""
+        return tuple(self._canaries)
+
     def run_once(self) -> list[CanaryRan]:
         """Run every canary once, side by side; nothing is recorded.
 

@@ -113,12 +113,12 @@ class _Drill:
             permit=self._permit,
         )
         self._injector = Injector(ctx, toolkit, self._faults, self._permit_foreign)
-        self._view = LiveView(ctx)
+        self._canaries = CanaryActor(ctx) if ctx.system.canaries else None
+        self._view = LiveView(ctx, self._canaries.names if self._canaries else ())
         ctx.history.listen(self._view.see, "view")
         self._watcher: AlarmWatcher | None = None
         self._prometheus = PrometheusWatcher(ctx) if ctx.system.prometheus else None
         self._guards: GuardWatcher | None = None
-        self._canaries = CanaryActor(ctx) if ctx.system.canaries else None
         self._contract = ContractActor(ctx) if ctx.system.contract else None
         self._load = LoadActor(ctx) if ctx.system.load and ctx.experiment.extension.load else None
         self._taps: list[MessageTap] = []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 
+from tocsin.actors.canaries import canary_period_s
 from tocsin.actors.context import RunContext
 from tocsin.errors import Refused
 from tocsin.model.events import (
@@ -32,14 +34,19 @@ _LOAD_STARTS_WITHIN_S = 20.0
 """Wall seconds after which load that has not begun will not come; starting Locust takes seconds on a busy machine."""
 _NO_CHANCE = 7.0
 """Planned arrivals of which not one comes once in a thousand times: they come at random (Poisson)."""
+_CANARY_RUNS_WITHIN_S = 20.0
+"""Wall seconds, after its turn has come, within which a canary has run once, or will not."""
 _SLACK_WALL_S = 1.0
 """Polling and delivery take real time on every clock."""
 
 
 class LiveView:
-    """Listens to the history of one drill."""
+    """Listens to the history of one drill.
 
-    def __init__(self, ctx: RunContext) -> None:
+    `canaries` are the names of those that will run.
+    """
+
+    def __init__(self, ctx: RunContext, canaries: Collection[str] = ()) -> None:
         self._ctx = ctx
         self._expect = ctx.experiment.extension.expect
         self._lock = threading.Lock()
@@ -53,7 +60,9 @@ class LiveView:
         self._notified: dict[tuple[str, AlarmState], float] = {}
         self._canary_failed: set[str] = set()
         self._canary_ok_since: dict[str, float] = {}
-        self._canaries: set[str] = set()
+        self._canaries: set[str] = set(canaries)
+        self._have_run: set[str] = set()
+        """canaries of which a run is in the history"""
         self.requested_at: float | None = None
         self._before: list[LoadSecond] = []
         self._well: bool | None = None
@@ -117,6 +126,7 @@ class LiveView:
 
     def _note_canary(self, event: CanaryRan) -> None:
         self._canaries.add(event.canary)
+        self._have_run.add(event.canary)
         if event.ok_after_retry:
             self._canary_ok_since[event.canary] = event.at
             return
@@ -127,16 +137,30 @@ class LiveView:
     # --- the baseline act -----------------------------------------------------------------------------------
 
     def baseline_seen(self) -> bool:
-        """The healthy system was watched under load for as long as planned; or load did not come, or somebody died."""
+        """The healthy system was watched under load for as long as planned, and each canary ran once.
+
+        Or load did not come, or a canary not in time, or somebody died.
+        """
         with self._lock:
             if self._dead:
                 return True
             now, planned = self._ctx.now(), self._ctx.wall(self._ctx.experiment.extension.baseline)
-            if not self._has_load:
-                return now - self._baseline_at >= planned
-            if self._load_since is None:
-                return now - self._baseline_at >= planned + _LOAD_STARTS_WITHIN_S
-            return now - self._load_since >= planned
+            return self._loaded_for(planned, now) and self._canaries_ran(planned, now)
+
+    def _loaded_for(self, planned: float, now: float) -> bool:
+        if not self._has_load:
+            return now - self._baseline_at >= planned
+        if self._load_since is None:
+            return now - self._baseline_at >= planned + _LOAD_STARTS_WITHIN_S
+        return now - self._load_since >= planned
+
+    def _canaries_ran(self, planned: float, now: float) -> bool:
+        """Whether nothing is to be waited for: without a run before the fault a canary shows nothing of it."""
+        plan = self._ctx.system.canaries
+        if plan is None or self._canaries <= self._have_run:
+            return True
+        turn = max(planned, self._ctx.wall(canary_period_s(plan.every, self._ctx.scale)))
+        return now - self._baseline_at >= turn + _CANARY_RUNS_WITHIN_S
 
     def check_actors(self) -> str:
         """Whether everybody who loads or watches lives: what they do not see of a fault, nobody sees.
