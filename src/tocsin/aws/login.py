@@ -20,6 +20,7 @@ from botocore.credentials import (
 )
 from botocore.exceptions import CredentialRetrievalError
 
+from tocsin.aws import models
 from tocsin.aws.secret_answers import watch
 
 _ASSUME_ROLE = "assume-role"
@@ -74,6 +75,7 @@ class Login:
             region_name=self._region,
             profile_name=self._profile,
         )
+        models.share(inner)
         if self.renewals:
             assumes = inner.get_component("credential_provider").get_provider(_ASSUME_ROLE)
             assumes._prompter = _ask_nobody  # noqa: SLF001 - botocore takes it in no other way
@@ -138,7 +140,9 @@ def _in_role(session: boto3.Session, role_arn: str, endpoint_url: str | None) ->
 
     inner = botocore.session.Session()
     inner.register_component("credential_provider", CredentialResolver([_Role()]))
-    return boto3.Session(botocore_session=inner, region_name=session.region_name)
+    in_role = boto3.Session(botocore_session=inner, region_name=session.region_name)
+    models.share(inner)
+    return in_role
 
 
 def _sts_of(session: boto3.Session, endpoint_url: str | None) -> Callable[..., Any]:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError, WaiterError
 
+from tocsin.aws import models
 from tocsin.aws.doors import ask_door
 from tocsin.aws.secret_answers import know, watch
 from tocsin.aws.target import Target
@@ -96,11 +98,14 @@ class Account:
 
     @cached_property
     def _session(self) -> boto3.Session:
+        inner = botocore.session.Session()
         session = boto3.Session(
+            botocore_session=inner,
             aws_access_key_id=self.account_id,
             aws_secret_access_key=self.keys.secret_access_key,
             region_name=self.region,
         )
+        models.share(inner)
         watch(session)
         know(self.keys.token)
         return session
