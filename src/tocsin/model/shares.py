@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import variance
 
 DOUBT = 0.05
@@ -54,13 +55,13 @@ class Seen:
     def at_least(self) -> float:
         """The lower bound: a smaller share gives as many as were seen less often than the doubt."""
         count, of = self._fewest
-        return 0.0 if not count else _root(lambda share: chance_of_more(count, of, share) >= self.doubt)
+        return 0.0 if not count else _lower_bound(count, of, self.doubt)
 
     @property
     def at_most(self) -> float:
         """The upper bound: a larger share gives as few as were seen less often than the doubt."""
         count, of = self._most
-        return 1.0 if count == of else _root(lambda share: chance_of_fewer(count, of, share) <= self.doubt)
+        return 1.0 if count == of else _upper_bound(count, of, self.doubt)
 
     def is_above(self, limit: float) -> bool:
         """Whether the share is above the limit, as far as anybody can tell."""
@@ -176,6 +177,18 @@ def _sum(first: float, ratio: Callable[[int], float], steps: int) -> float:
         if term <= _NEGLIGIBLE * total:
             break
     return min(1.0, total)
+
+
+# The same few counts are judged again and again, and told in words each time: by every look at a recovery, by every
+# judgement on the same answers.
+@lru_cache(maxsize=4096)
+def _lower_bound(count: int, of: int, doubt: float) -> float:
+    return _root(lambda share: chance_of_more(count, of, share) >= doubt)
+
+
+@lru_cache(maxsize=4096)
+def _upper_bound(count: int, of: int, doubt: float) -> float:
+    return _root(lambda share: chance_of_fewer(count, of, share) <= doubt)
 
 
 def _root(is_reached: Callable[[float], bool]) -> float:
