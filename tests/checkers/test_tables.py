@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -101,7 +101,7 @@ def told() -> dict[tuple[str, int], set[str]]:
         patch.setattr(Question, "_judged", remember)
         for history, checkers, wanted in cases():
             seen.clear()
-            judge(history, checkers)
+            judge(history(), checkers)
             for judgement, place in seen:
                 if (judgement.id, judgement.outcome, judgement.reason) in wanted:
                     found[place].add(judgement.id)
@@ -117,16 +117,18 @@ Wanted = set[tuple[str, Outcome, Reason]]
 
 
 @cache
-def cases() -> list[tuple[list[Event], tuple[Checker, ...], Wanted]]:
-    """History, checkers that are asked, and what the tables expect of them."""
-    rows: list[tuple[list[Event], tuple[Checker, ...], Wanted]] = [
-        (history(), EXPECTATIONS, {(judgement_id, outcome, reason)})
-        for _, history, judgement_id, outcome, reason in ROWS
+def cases() -> list[tuple[Callable[[], list[Event]], tuple[Checker, ...], Wanted]]:
+    """What makes a history, checkers that are asked, and what the tables expect of them.
+
+    All histories together take 140 MB: none is kept.
+    """
+    rows: list[tuple[Callable[[], list[Event]], tuple[Checker, ...], Wanted]] = [
+        (history, EXPECTATIONS, {(judgement_id, outcome, reason)}) for _, history, judgement_id, outcome, reason in ROWS
     ]
-    for healthy in (passing(), gap()):
-        ids = {judgement.id for judgement in judge(healthy).judgements}
+    for healthy in (passing, gap):
+        ids = {judgement.id for judgement in judge(healthy()).judgements}
         rows.append((healthy, EXPECTATIONS, {(name, Outcome.PASS, Reason.AS_EXPECTED) for name in ids}))
-    rows.append((passing(), (stumbling,), {("checker:stumbling", Outcome.UNKNOWN, Reason.CHECKER_CRASHED)}))
+    rows.append((passing, (stumbling,), {("checker:stumbling", Outcome.UNKNOWN, Reason.CHECKER_CRASHED)}))
     return rows
 
 
