@@ -151,6 +151,13 @@ PLANTS_NOTHING = {
 }
 
 
+def test_every_file_with_the_same_content_is_named(folder: Path) -> None:
+    for name in ("one.log", "other.log", "well.log"):
+        (folder / name).write_text("nothing here" if name == "well.log" else f"as owner, {PASSWORD}")
+    said = leaks([Secret("password", PASSWORD)], files_below(folder))
+    assert said == [f"{folder / name} holds password" for name in ("one.log", "other.log")]
+
+
 def test_every_sandbox_of_the_tests_is_watched() -> None:
     starts = re.compile(r'control\.up\(|"sandbox", "up"')
     texts = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "tests").rglob("*.py")}
