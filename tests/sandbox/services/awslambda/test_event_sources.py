@@ -40,6 +40,8 @@ def handler(event, context):
 """
 """It answers what the file says, and does not end while it is held."""
 REPORTING = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
+HALF_A_DAY_S = 43_200
+"""The longest visibility time-out; a machine that stands still for two minutes has not seen it end."""
 
 _numbers = count()
 
@@ -206,7 +208,7 @@ def test_the_whole_batch_is_done(bench: Bench, answer: str, options: dict[str, A
 
 
 def test_throttled_batches_run_before_their_messages_have_to_be_let_go(bench: Bench) -> None:
-    at_work = worker(bench, visibility_s=3600)
+    at_work = worker(bench, visibility_s=HALF_A_DAY_S)
     at_work.reserve(1)
     with at_work.held():
         at_work.send("a", "b", "c")
@@ -246,7 +248,7 @@ def test_without_any_concurrency_all_are_throttled_and_none_is_an_error(bench: B
 
 
 def test_a_mapping_that_is_disabled_lets_go_what_was_throttled(bench: Bench) -> None:
-    at_work, functions = worker(bench, visibility_s=43200), bench.client("lambda")
+    at_work, functions = worker(bench, visibility_s=HALF_A_DAY_S), bench.client("lambda")
     at_work.reserve(0)
     at_work.send("a")
     mapping = at_work.read()

@@ -18,6 +18,7 @@ from tocsin.errors import InvalidInput, TocsinError
 from tocsin.sandbox.metrics import Scope
 from tocsin.sandbox.ministack import expect
 from tocsin.sandbox.service import Asked, ReliedOn
+from tocsin.sandbox.services.cloudwatch import dashboards
 from tocsin.sandbox.services.cloudwatch.actions import Actions
 from tocsin.sandbox.services.cloudwatch.alarms import (
     Alarms,
@@ -48,8 +49,10 @@ class CloudWatch:
     """The metrics and alarms of one sandbox."""
 
     RELIED_ON: ClassVar[ReliedOn] = {
+        **dashboards.RELIED_ON,
         "core.iam_actions": {"_param": "body, query_params, fields"},
         "services.cloudwatch": {
+            **dashboards.RELIED_ON["services.cloudwatch"],
             "_alarms": "",
             "_alarm_history": "",
             "_composite_alarms": "",
@@ -98,6 +101,7 @@ class CloudWatch:
             "DeleteAlarmMuteRule": mutes.delete,
         }
         self._answer = world.ministack.replace(cloudwatch, "handle_request", self._handle)
+        dashboards.Dashboards(world.ministack)
         actions = Actions(self, mutes.muted, world.service(Sns).notify)
         self._alarms = Alarms(self, world.store, actions)
         self._composite_asked: Mapping[str, Any] = {}
@@ -139,7 +143,7 @@ class CloudWatch:
             self._cloudwatch._alarm_history.pop("entries", None)
 
     def iam_resource(self, asked: Asked) -> str | None:
-        """The alarm that a call about tags names by its ARN, or the one that is to be deleted.
+        """The alarm that a call about tags names by its ARN, the one that is to be deleted, or a dashboard.
 
         Of several that are to be deleted at once none in particular: a policy that names one must name all.
         """
@@ -147,6 +151,8 @@ class CloudWatch:
         if named:
             return str(named)
         account, region = asked.scope
+        if "Dashboard" in asked.operation:
+            return dashboards.resource_of(lambda name: self._parameter(asked.body, asked.query, name), account)
         names = self._parameter(asked.body, asked.query, "AlarmNames")
         deleting = asked.operation == "DeleteAlarms" and isinstance(names, list) and len(names) == 1
         return f"arn:aws:cloudwatch:{region}:{account}:alarm:{names[0]}" if deleting else None
