@@ -124,6 +124,8 @@ def test_a_task_that_fails_its_health_checks_is_replaced(fleet: Fleet) -> None:
     ended = fleet.stopped(first["taskArn"])
     assert ended["stoppedReason"].startswith("Task failed ELB health checks in (target-group arn:")
     assert "Health checks failed with these codes: [503]" in fleet.messages()
+    # Until the new one is healthy, the balancer sends to it all the same: it may not listen yet.
+    fleet.wait_until_healthy(1)
     assert fleet.get("/health").status_code == 200
 
 
