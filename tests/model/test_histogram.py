@@ -11,7 +11,7 @@ from tests.checkers.histories import bucket_of
 from tests.model.test_traffic import FAST, OBJECTIVES, second
 
 from tocsin.model.events import LoadSecond
-from tocsin.model.histogram import Histogram, merged, quantile, slower
+from tocsin.model.histogram import Histogram, merged, quantile, slower, without_slow
 from tocsin.model.looks import LOOKS
 from tocsin.model.traffic import Healthy, latency_of, usual_latency
 
@@ -48,6 +48,8 @@ def test_slow_answers_are_counted_and_the_cut_bucket_may_be_either() -> None:
     buckets = Counter({bucket_of(100.0): 3, bucket_of(500.0): 2, bucket_of(900.0): 1})
     assert slower(buckets, 200.0) == (3, 3)
     assert slower(buckets, 500.0) == (1, 3)
+    assert without_slow(buckets, 500.0) == {bucket_of(100.0): 3, bucket_of(500.0): 2}
+    assert without_slow(buckets, 200.0) == {bucket_of(100.0): 3}
     assert quantile(Counter(), 0.95) is None
 
 

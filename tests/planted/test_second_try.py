@@ -10,9 +10,10 @@ from tests.planted.bench import Bench
 from tests.planted.shelf import message_lost, reaches
 from tests.planted.shelf_of_machines import stop_harness
 
-from tocsin.commands.run import FIRST_TRY, report_again
-from tocsin.model.events import FaultStage
+from tocsin.commands.run import FIRST_TRY, HISTORY, report_again
+from tocsin.model.events import DrillStarted, FaultStage
 from tocsin.model.verdict import Outcome, Reason, Verdict
+from tocsin.project.histories import read_history
 
 pytestmark = pytest.mark.planted
 
@@ -35,6 +36,8 @@ def test_the_second_verdict_stands_and_tells_of_the_first(bench: Bench) -> None:
     first = Verdict.model_validate_json((drilled.directory / FIRST_TRY / "verdict.json").read_text())
     assert first.outcome is Outcome.UNKNOWN
     assert first.drill in told.message
+    begun = [next(iter(read_history(where / HISTORY))) for where in (drilled.directory / FIRST_TRY, drilled.directory)]
+    assert [isinstance(one, DrillStarted) and one.tries_again for one in begun] == [True, False]
     assert "canary:order" in busy(first)
     (drilled.directory / FIRST_TRY / "report.html").unlink()
     (again,) = report_again(drilled.directory.parent).run.drills

@@ -1,21 +1,20 @@
 """Does this machine keep up? The harness measures its own timers, and asks an emulator beside it for those of its own.
 
-A timer that fires late was late because nothing could run: the processor was taken, or the process was stopped. That
-alone decides; the pressure on the processors is kept because it explains, and so are the late arrivals of the load.
+A timer that fires late was late because nothing could run: the processor was taken, or the process was stopped. Whoever
+works may wait where whoever sleeps is woken in time: that tells the pressure on the processors.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal
 
 from tocsin.actors.base import ThreadActor
 from tocsin.actors.context import RunContext
+from tocsin.actors.processors import own_pressure, waited_us
 from tocsin.aws.doors import ask_door
 from tocsin.errors import Refused
 from tocsin.model.duration import format_duration
@@ -36,8 +35,6 @@ HOPELESS_WALL_S = 1.0
 _SUMMARY_PRODUCTION_S = 60.0
 _SUMMARY_WALL_S = 5.0
 _ANSWER_WITHIN_S = 1.0
-PRESSURE = Path("/proc/pressure/cpu")
-_TOTAL = re.compile(r"^some .*total=(\d+)$", re.MULTILINE)
 
 
 class MachineActor(ThreadActor):
@@ -54,7 +51,8 @@ class MachineActor(ThreadActor):
         self._worst_s = 0.0
         self._telling = threading.Lock()
         self._since = ctx.now()
-        self._waited = waited_us()
+        self._pressure = own_pressure()
+        self._waited = waited_us(self._pressure)
 
     @property
     def ticks(self) -> int:
@@ -110,7 +108,7 @@ class MachineActor(ThreadActor):
             self._history.record(stretch)
         self._worst_s = max(self._worst_s, _longest(late), _longest(theirs or ()))
         since, now = self._since, self._ctx.now()
-        before, waited = self._waited, waited_us()
+        before, waited = self._waited, waited_us(self._pressure)
         pressure = None if before is None or waited is None else (waited - before) / 1e6 / max(now - since, _EVERY_S)
         self._history.record(
             MachineWatched(
@@ -162,15 +160,3 @@ def stretches(who: Literal["harness", "target"], late: Iterable[Late]) -> Iterat
 
 def _longest(late: Iterable[Late]) -> float:
     return round(max((late_s for _, late_s in late), default=0.0), 3)
-
-
-def waited_us(pressure: Path = PRESSURE) -> int | None:
-    """Microseconds since the start of the machine in which something waited for a processor; None where nobody tells.
-
-    https://docs.kernel.org/accounting/psi.html
-    """
-    try:
-        found = _TOTAL.search(pressure.read_text(encoding="ascii"))
-    except OSError:
-        return None
-    return int(found[1]) if found else None

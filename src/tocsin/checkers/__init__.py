@@ -28,6 +28,7 @@ from tocsin.checkers.method import check_method
 from tocsin.checkers.must_alarm import check_must_alarms, detection
 from tocsin.checkers.must_canary import check_must_canaries
 from tocsin.checkers.not_observed import check_unobserved
+from tocsin.checkers.pressure import Pressure, put_off
 from tocsin.checkers.quiet_alarm import check_quiet_alarms
 from tocsin.checkers.recovery import check_recovery, time_to_recover, time_to_roll_back
 from tocsin.checkers.residue import check_residue, residue
@@ -142,14 +143,15 @@ def _cut(answer: Answer) -> Answer:
 
 
 def _ask_all(timeline: Timeline, checkers: Iterable[Checker]) -> list[Answer]:
-    machine = Machine(timeline)
-    return [answer for checker in checkers for answer in _ask(checker, timeline, machine)]
+    pressure = Pressure(Machine(timeline))
+    return [answer for checker in checkers for answer in _ask(checker, timeline, pressure)]
 
 
-def _ask(checker: Checker, timeline: Timeline, machine: Machine) -> Iterator[Answer]:
+def _ask(checker: Checker, timeline: Timeline, pressure: Pressure) -> Iterator[Answer]:
     name = getattr(checker, "__name__", "checker").removeprefix("check_")
     try:
-        answers = list(without_callers(timeline, own_doing(machine, checker, list(checker(timeline)))))
+        own = list(own_doing(pressure.machine, checker, list(checker(timeline))))
+        answers = list(without_callers(timeline, put_off(pressure, checker, own)))
     except Exception as error:  # A judge that stumbles has seen nothing: never a pass, never the end.
         question = Question(f"checker:{name}", f"the checker '{name}' can read this history")
         answers = [question.unknown(Reason.CHECKER_CRASHED, f"{type(error).__name__}: {error}")]

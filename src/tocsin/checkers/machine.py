@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
+from typing import Generic, TypeVar
 
 from tocsin.alarms.delivery import obstacle
 from tocsin.checkers.alarm_causes import are_held
@@ -54,6 +55,9 @@ NO_ANSWER = "no_answer"
 """The check of the contract that only asks whether an answer came."""
 
 
+H = TypeVar("H", bound=StrEnum)
+
+
 class How(StrEnum):
     """How it is found out whether the machine had a part in an answer."""
 
@@ -65,17 +69,17 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Generic[H]):
     """Answers to one kind of question that a machine that is too slow may have made."""
 
     kind: str
     """beginning of the judgement's id: `must:`, `answers`"""
     reasons: tuple[Reason, ...]
-    how: How
+    how: H
     why: str
 
 
-TABLE: tuple[Row, ...] = (
+TABLE: tuple[Row[How], ...] = (
     Row(
         "must:",
         (
@@ -261,14 +265,14 @@ def own_doing(machine: Machine, checker: Checker, answers: Sequence[Answer]) -> 
 
 def _settled(machine: Machine, checker: Checker, judgement: Judgement) -> Judgement:
     rows = [row for row in TABLE if judgement.id.startswith(row.kind) and judgement.reason in row.reasons]
-    if not rows or _has_another_cause(machine.timeline, judgement):
+    if not rows or has_another_cause(machine.timeline, judgement):
         return judgement
     blamed = next((found for row in rows if (found := _BLAME[row.how](machine, checker, judgement))), None)
     return _busy(machine, judgement, blamed) if blamed else judgement
 
 
 def _in_window(machine: Machine, checker: Checker, judgement: Judgement) -> list[Starved]:
-    window = _window(machine.timeline, judgement)
+    window = window_of(machine.timeline, judgement)
     return [] if window is None else [one for one in machine.late_for_deadlines if one.overlaps(*window)]
 
 
@@ -287,11 +291,17 @@ def _too_soon(machine: Machine, checker: Checker, judgement: Judgement) -> list[
 
 
 def _unanswered(machine: Machine, checker: Checker, judgement: Judgement) -> list[Starved]:
-    act = Act(judgement.id.partition(":")[2])
-    runs = (run for run in machine.timeline.of_kind(ContractRan) if run.act is act)
-    if any(failure.check != NO_ANSWER for run in runs for failure in run.failures):
+    if not only_unanswered(machine.timeline, judgement):
         return []
+    act = Act(judgement.id.partition(":")[2])
     return [one for one in machine.late if one.overlaps(*_span(machine.timeline, act))]
+
+
+def only_unanswered(timeline: Timeline, judgement: Judgement) -> bool:
+    """Whether the contract test of an act complains of nothing but that no answer came."""
+    act = Act(judgement.id.partition(":")[2])
+    runs = (run for run in timeline.of_kind(ContractRan) if run.act is act)
+    return all(failure.check == NO_ANSWER for run in runs for failure in run.failures)
 
 
 def _span(timeline: Timeline, act: Act) -> tuple[float, float]:
@@ -300,7 +310,7 @@ def _span(timeline: Timeline, act: Act) -> tuple[float, float]:
 
 
 def _measures_time(machine: Machine, checker: Checker, judgement: Judgement) -> list[Starved]:
-    alarms = _bells(machine.timeline, judgement)
+    alarms = bells_of(machine.timeline, judgement)
     if not alarms or not all(looks_at_time(machine.timeline, alarm) for alarm in alarms):
         return []
     return [*_in_window(machine, checker, judgement), *_if_passed(machine, judgement)]
@@ -320,7 +330,7 @@ _BLAME: dict[How, Callable[[Machine, Checker, Judgement], list[Starved]]] = {
 }
 
 
-def _window(timeline: Timeline, judgement: Judgement) -> tuple[float, float] | None:
+def window_of(timeline: Timeline, judgement: Judgement) -> tuple[float, float] | None:
     """The time that an answer is about, wall clock; None where it never began."""
     kind, _, name = judgement.id.partition(":")
     accepted, undone = timeline.accepted, timeline.fault_end
@@ -348,7 +358,7 @@ def _checked(timeline: Timeline, when: str) -> tuple[float, float] | None:
     return (timeline.start if before else timeline.fault_end, checks[-1].at) if checks else None
 
 
-def _bells(timeline: Timeline, judgement: Judgement) -> list[str]:
+def bells_of(timeline: Timeline, judgement: Judgement) -> list[str]:
     """The alarms whose ringing is the answer."""
     name = judgement.id.partition(":")[2]
     if name or timeline.accepted is None:
@@ -371,7 +381,7 @@ def looks_at_time(timeline: Timeline, alarm: str) -> bool:
     return any(word in metric.metric_name for metric in found.cloudwatch.metric_refs for word in TIMES)
 
 
-def _has_another_cause(timeline: Timeline, judgement: Judgement) -> bool:
+def has_another_cause(timeline: Timeline, judgement: Judgement) -> bool:
     """Whether what was recorded of an alarm explains its failure on any machine."""
     kind, _, alarm = judgement.id.partition(":")
     if kind not in ("must", "clears") or judgement.outcome is not Outcome.FAIL:

@@ -45,7 +45,8 @@ def open_drill(
     first_try: FirstTry | None = None,
 ) -> None:
     experiment = plan.loaded.experiment
-    begun = _begun(plan, target, options, drill, seed).model_copy(update={"first_try": first_try})
+    tries = {"first_try": first_try, "tries_again": options.try_again and first_try is None}
+    begun = _begun(plan, target, options, drill, seed).model_copy(update=tries)
     asked: list[GuardChecked] = []
 
     def started(system: System) -> None:

@@ -54,6 +54,10 @@ class DrillStarted(Model):
     measures_machine: bool | None = Field(
         default=None, description="whether the harness measures if this machine keeps up; None: not recorded"
     )
+    tries_again: bool | None = Field(
+        default=None,
+        description="whether the run drills once more where this machine is busy; None: not, or by an older version",
+    )
     definitions: Definitions | None = Field(
         default=None, description="hashes of what was written when it began; None: by an older version"
     )
@@ -506,7 +510,11 @@ class MachineWatched(Model):
         default=None, description="the same of an emulator's timers; None on AWS, and where it does not say"
     )
     cpu_pressure: float | None = Field(
-        default=None, ge=0, le=1, description="share of the time in which something waited for a processor; Linux only"
+        default=None,
+        ge=0,
+        le=1,
+        description="share of the time in which something waited for a processor: in the harness's own control group "
+        "(cgroup v2), else on the machine; Linux only",
     )
 
 

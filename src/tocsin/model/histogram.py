@@ -63,6 +63,12 @@ def slower(buckets: Mapping[int, int], limit_ms: float) -> tuple[int, int]:
     return certainly, at_most
 
 
+def without_slow(buckets: Mapping[int, int], limit_ms: float) -> dict[int, int]:
+    """The answers that are not certainly slower than a limit."""
+    certain, _ = _slow_from(limit_ms)
+    return {index: count for index, count in buckets.items() if index < certain}
+
+
 @lru_cache(maxsize=16)
 def _slow_from(limit_ms: float) -> tuple[int, int]:
     """The first buckets of which all answers, and of which any, are slower than a limit."""

@@ -8,7 +8,11 @@ from typing import cast
 
 from rich.console import Console
 from tests.checkers.histories import Scene, passing
+from tests.checkers.test_machine import lost
+from tests.checkers.test_pressure import ALL, as_in_the_field, taken
 
+from tocsin.checkers import judge
+from tocsin.checkers.timeline import Timeline
 from tocsin.commands.parallel.board import Board
 from tocsin.commands.parallel.crew import Heard, Worker
 from tocsin.commands.parallel.messages import Job, Seen
@@ -16,7 +20,7 @@ from tocsin.commands.parallel.room import Room
 from tocsin.commands.parallel.running import _Run
 from tocsin.commands.run import plan_all
 from tocsin.drill.options import RunOptions
-from tocsin.model.events import DrillStarted
+from tocsin.model.events import DrillStarted, Event
 
 ROOT = Path(__file__).parents[3]
 CLOCKED = ROOT / "experiments" / "clocked"
@@ -66,6 +70,13 @@ class Stage:
     def done(self, number: int) -> None:
         self.workers[number].job = None
 
+    def ends(self, number: int, history: list[Event]) -> None:
+        """A worker has done its drill, which left this history."""
+        job = self.workers[number].job
+        assert job is not None
+        self.done(number)
+        self._run._finished(job.path.stem, (Timeline.of(history), judge(history)))
+
 
 def test_each_worker_gets_the_next_one() -> None:
     stage = Stage("clocked/redis-down", "clocked/kill-one-task", "clocked/error-burst-3")
@@ -103,6 +114,30 @@ def test_who_burns_processors_runs_alone_and_last() -> None:
     assert stage.give_out() == ["cpu-stress-8m", None]
     stage.done(0)
     assert stage.give_out() == ["cpu-stress-12m", None]
+
+
+def test_a_failure_at_full_processors_is_once_more_alone_at_the_end() -> None:
+    stage = Stage("clocked/redis-down", "clocked/kill-one-task", "clocked/error-burst-3")
+    stage.give_out()
+    stage.ends(0, taken(as_in_the_field(), ALL))
+    assert stage.give_out() == ["error-burst-3", "kill-one-task"]
+    stage.ends(0, passing())
+    assert stage.give_out() == [None, "kill-one-task"], "not beside another one"
+    stage.ends(1, passing())
+    assert stage.give_out() == ["redis-down", None]
+    again = stage.workers[0].job
+    assert again is not None
+    assert again.first is not None
+    assert "the processors of this machine were taken" in again.first.because
+    stage.ends(0, taken(as_in_the_field(), ALL))
+    assert stage.give_out() == [None, None], "twice is enough"
+
+
+def test_a_failure_that_no_machine_makes_is_not_tried_again() -> None:
+    stage = Stage("clocked/redis-down")
+    stage.give_out()
+    stage.ends(0, taken(lost(), ALL, pressure=1.0))
+    assert stage.give_out() == [None, None]
 
 
 def test_a_worker_goes_on_with_the_system_that_it_has() -> None:

@@ -25,6 +25,7 @@ class Bench:
 
     def __init__(self, patch: pytest.MonkeyPatch, root: Path) -> None:
         self.told: list[str] = []
+        self.tries_again: list[bool] = []
         self.outcome, self.quiet = Outcome.PASS, True
         self.options = RunOptions(root=root)
         for name in ("start_sandbox", "drill_once", "wait_until_quiet", "running_target"):
@@ -40,8 +41,9 @@ class Bench:
     def _start_sandbox(self, *_: Any, **__: Any) -> None:
         self.told.append("up")
 
-    def _drill_once(self, *given: Any) -> tuple[None, Any]:
+    def _drill_once(self, _: Any, __: Any, options: RunOptions, *given: Any) -> tuple[None, Any]:
         self.told.append("drill")
+        self.tries_again.append(options.try_again)
         return None, SimpleNamespace(outcome=self.outcome)
 
     def _wait_until_quiet(self, *_: Any) -> bool:
@@ -77,6 +79,12 @@ def test_a_second_try_has_a_new_sandbox_whatever_the_first_one_left(bench: Bench
     bench.drill(Outcome.UNKNOWN)
     assert bench.drill(Outcome.UNKNOWN, first=FIRST) == ["down", "up", "drill"]
     assert bench.drill(Outcome.UNKNOWN, first=FIRST) == ["down", "up", "drill"], "that of another drill is dirty, too"
+
+
+def test_a_first_try_may_have_a_second_one_and_a_second_one_has_no_third(bench: Bench) -> None:
+    bench.drill(Outcome.UNKNOWN)
+    bench.drill(Outcome.UNKNOWN, first=FIRST)
+    assert bench.tries_again == [True, False]
 
 
 def test_where_it_does_not_get_quiet_the_next_drill_has_a_new_sandbox(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from tocsin.actors.machine import PRESSURE, waited_us
+from tocsin.actors.processors import PRESSURE, waited_us
 
 MOST_PRESSURE = 0.6
 """Share of the time in which something may wait for a processor. Measured on two processors (`checkers.machine`): at

@@ -128,7 +128,7 @@ class _Sandbox:
         Raises:
             TocsinError: as a run of one drill does.
         """
-        options = replace(self._options, time_scale=job.scale, scale_because=job.because)
+        options = replace(self._options, time_scale=job.scale, scale_because=job.because, try_again=job.first is None)
         plan = self._planner.plan(job.path)
         # A second try begins where the first one began: messages that it left in a queue would ring, or be worked on.
         renewed = self._scale != job.scale or job.first is not None or not self._gets_quiet(plan, options)
