@@ -62,6 +62,13 @@ class Mails(Protocol):
         """Whether a mail to this address, with this in its subject or text, appears within production seconds."""
 
 
+class Pages(Protocol):
+    """Reads what those were told who are told of alarms, where a target keeps it."""
+
+    def find(self, by: str, containing: str, within_s: float) -> bool:
+        """Whether a stub of this kind was told a text with this in it within production seconds."""
+
+
 class Statements(Protocol):
     """Runs statements of SQL in one session."""
 
@@ -79,6 +86,7 @@ class Surroundings:
     contract: OpenApiDocument | None = None
     logs: Logs | None = None
     mails: Mails | None = None
+    pages: Pages | None = None
     database: Callable[[str], AbstractContextManager[Statements]] | None = None
     """a session in the database that a secret of this name leads to"""
     marks: tuple[str, ...] = ()
@@ -228,6 +236,22 @@ class Journey:
             raise InvalidInput("expected a target that keeps mails for `mailed`, which only the sandbox is")
         if not self._around.mails.find(to, containing, parse_duration(within)):
             raise CanaryFailed(f"no mail to {to} with '{containing}' within {within}")
+
+    def told(self, by: str, *, containing: str, within: str = "2m") -> None:
+        """Wait until a stub of `slack` or `pagerduty` was told a text with this in it: what no other text has.
+
+        Only the sandbox keeps what they were told.
+
+        Raises:
+            CanaryFailed: no such text within the (production) time.
+            InvalidInput: this target keeps none.
+        """
+        if self._around.pages is None:
+            raise InvalidInput(
+                "expected a target that keeps what people are told for `told`, which only the sandbox is"
+            )
+        if not self._around.pages.find(by, containing, parse_duration(within)):
+            raise CanaryFailed(f"nothing with '{containing}' was told to {by} within {within}")
 
     def sql(self, secret: str, statement: str, **values: Any) -> list[Any]:
         """Run a statement in the PostgreSQL database that a secret leads to; the rows of its answer.

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import httpx
 import pytest
 
-from tocsin.actors.canaries import CanaryActor, EmulatedOutbox
+from tocsin.actors.canaries import CanaryActor, EmulatedOutbox, EmulatedPages
 from tocsin.aws.target import Target
 from tocsin.canary import Journey, Surroundings, load_canaries, run_canary
 from tocsin.errors import InvalidInput, TargetError
@@ -222,6 +222,31 @@ def test_an_outbox_that_does_not_answer_is_told() -> None:
     nobody = Target(name="sandbox", region="eu-west-1", endpoint_url="http://127.0.0.1:1", scale=600.0)
     with pytest.raises(TargetError, match="expected the sandbox to tell its mails"):
         EmulatedOutbox(nobody).find("b@example.com", "order 7", 1.0)
+
+
+def is_told(api: Journey) -> None:
+    with api.step("order"):
+        api.get("/items/1")
+    with api.step("told"):
+        api.told("slack", containing="order 7", within="1s")
+
+
+def test_a_journey_waits_until_somebody_is_told(around: Surroundings, shop: Shop) -> None:
+    shop.items["1"] = {"id": "1", "name": "tea"}
+
+    def ran(pages: Outbox | None) -> CanaryRan:
+        return run_canary("planted", is_told, replace(around, pages=pages), retry=False)
+
+    assert ran(Outbox("slack", "your order 7")).ok
+    for pages in (Outbox("pagerduty", "your order 7"), Outbox("slack", "your order 8")):
+        assert "nothing with 'order 7' was told to slack within 1s" in ran(pages).detail
+    assert "which only the sandbox is" in ran(None).detail
+
+
+def test_a_sandbox_that_does_not_say_who_was_told_is_told() -> None:
+    nobody = Target(name="sandbox", region="eu-west-1", endpoint_url="http://127.0.0.1:1", scale=600.0)
+    with pytest.raises(TargetError, match="expected the sandbox to tell its received"):
+        EmulatedPages(nobody).find("slack", "order 7", 1.0)
 
 
 def remove_drafts(api: Journey) -> None:

@@ -47,8 +47,8 @@ NOT_ASKED_BY_A_FAULT = {
     # Only a function without a version that holds its environment gets one of ours, and loses it again.
     "lambda_environment_credential": {"lambda:PublishVersion", "lambda:DeleteFunction"},
     "endpoint_override": {"lambda:PublishVersion", "lambda:DeleteFunction"},
-    # Only for third parties that ECS services call.
-    "third_party": {"ecs:DescribeServices", "ecs:DescribeTaskDefinition"},
+    # Only for third parties that ECS services call, and for those that are subscribed to a topic.
+    "third_party": {"ecs:DescribeServices", "ecs:DescribeTaskDefinition", "sns:ListSubscriptionsByTopic"},
     # Only for targets that ECS has registered: these are not.
     "elb_target_deregistered": {"ecs:ListTasks", "ecs:DescribeTasks"},
     # Only for managed policies of the role, and where none of its own allows what is denied.

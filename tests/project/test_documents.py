@@ -287,7 +287,17 @@ def test_a_typing_mistake_in_a_system_file(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        (", functions: [shop-api]", "", "expected `functions` or `services` that call the third party, found neither"),
+        (
+            "env: GRAPH_BASE_URL, functions: [shop-api]",
+            "",
+            "expected `functions` or `services` that call the third party, or `topics`, found none",
+        ),
+        (
+            ", functions: [shop-api]",
+            ", topics: [alarms]",
+            "expected `env` with `functions` or `services`, and only with",
+        ),
+        ("env: GRAPH_BASE_URL, ", "", "expected `env` with `functions` or `services`, and only with them"),
         ("functions: [shop-api]", "services: [shop-api]", "services.0"),
         ("env: GRAPH_BASE_URL", "env: GRAPH-BASE-URL", "env"),
         ("stub: microsoft-graph, ", "", "stub"),

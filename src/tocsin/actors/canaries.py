@@ -165,6 +165,7 @@ def surroundings(ctx: RunContext, *, removing: bool = False) -> Surroundings:
         user=lambda name: identities.users(name)[0],
         logs=CloudWatchLogs(ctx.target),
         mails=EmulatedOutbox(ctx.target) if ctx.target.door_token else None,
+        pages=EmulatedPages(ctx.target) if ctx.target.door_token else None,
         database=lambda secret: login_of(ctx.target, secret).session(),
     )
 
@@ -211,13 +212,37 @@ class EmulatedOutbox:
 
     def _mails(self, since: float) -> list[Mapping[str, Any]]:
         asked = {"account": self._target.account, "region": self._target.region, "since": since}
-        target = self._target
-        try:
-            answer = ask_door(target.endpoint_url or "", target.door_token, "mails", asked, _ANSWER_WITHIN_S)
-            mails: list[Mapping[str, Any]] = answer["mails"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TargetError(f"expected the sandbox to tell its mails, found: {error}") from error
-        return mails
+        return _told(self._target, "mails", asked)
+
+
+class EmulatedPages:
+    """Finds what stubs of Slack and PagerDuty were told after it was asked for, or shortly before."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def find(self, by: str, containing: str, within_s: float) -> bool:
+        """Whether a stub of this kind was told a text with this in it within production seconds.
+
+        Raises:
+            TargetError: the sandbox does not tell until the end.
+        """
+
+        def look(since: float) -> bool:
+            told = _told(self._target, "received", {"since": since})
+            return any(one["stub"] == by and containing in one["text"] for one in told)
+
+        return _found(self._target, within_s, look)
+
+
+def _told(target: Target, door: str, asked: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a door of the sandbox lists under its own name. Raises TargetError."""
+    try:
+        answer = ask_door(target.endpoint_url or "", target.door_token, door, asked, _ANSWER_WITHIN_S)
+        listed: list[Mapping[str, Any]] = answer[door]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TargetError(f"expected the sandbox to tell its {door}, found: {error}") from error
+    return listed
 
 
 def _found(target: Target, within_s: float, look: Callable[[float], bool]) -> bool:

@@ -53,6 +53,25 @@ def _is_queue(subscription: Mapping[str, str], target: Target, queue: str) -> bo
     return (region, name) == (target.region, queue) and target.account in (None, account)
 
 
+def http_subscribers(target: Target, topic: str) -> list[str]:
+    """The URLs of those who confirmed that they want what is published to a topic (an ARN), over HTTP or HTTPS.
+
+    A URL may be a secret, as that of a webhook: keep it in memory.
+
+    Raises:
+        NotFound: no such topic.
+        TargetError: the account did not say.
+    """
+    with aws_errors(f"reading the subscriptions of {topic}"):
+        found = listed(target.client("sns"), "list_subscriptions_by_topic", "Subscriptions", TopicArn=topic)
+        # In place of an ARN stands "PendingConfirmation".
+        return [
+            one["Endpoint"]
+            for one in found
+            if one["Protocol"] in ("http", "https") and one["SubscriptionArn"].startswith("arn:")
+        ]
+
+
 def topics_of(actions: Iterable[str]) -> tuple[str, ...]:
     """Those of an alarm's actions that are SNS topics."""
     return tuple(arn for arn in actions if arn.split(":")[2] == "sns")

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from tocsin.errors import NotFound, TargetError, Unavailable
@@ -50,17 +50,18 @@ class Door:
             NotFound: who answers is no stub.
             TargetError: the door does not open to this target.
         """
-        status, body = self._ask("GET")
-        if status == http.client.FORBIDDEN:
-            raise TargetError(f"expected the fault door at {self._url} to open to this target, found: {body[:500]!r}")
+        fault = self._says("fault")
+        if fault is None:
+            return None
         try:
-            fault = json.loads(body)["fault"]
-            if fault is None:
-                return None
             # How many requests are left changes by itself; only a door that was told by hand counts them.
             return written(WrongAnswer.model_validate({name: fault[name] for name in fault if name != "count"}))
-        except (ValueError, KeyError, TypeError) as error:
-            raise NotFound(f"expected a stub with a fault door at {self._url}, found an answer {status}") from error
+        except (ValueError, TypeError) as error:
+            raise self._no_stub("another fault than a stub has") from error
+
+    def kind(self) -> str:
+        """The kind of the stub. Raises as `told`."""
+        return str(self._says("stub"))
 
     def tell(self, fault: str | None) -> None:
         """Open the door with what `told` gave; close it with None.
@@ -82,6 +83,19 @@ class Door:
         return any(self._call(wrong) for _ in range(_calls_for(wrong.percent)))
 
     # --- asking ---------------------------------------------------------------------------------------------
+
+    def _says(self, name: str) -> Any:
+        """What the door says when it is read. Raises as `told`."""
+        status, body = self._ask("GET")
+        if status == http.client.FORBIDDEN:
+            raise TargetError(f"expected the fault door at {self._url} to open to this target, found: {body[:500]!r}")
+        try:
+            return json.loads(body)[name]
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._no_stub(f"an answer {status}") from error
+
+    def _no_stub(self, found: str) -> NotFound:
+        return NotFound(f"expected a stub with a fault door at {self._url}, found {found}")
 
     def _ask(self, method: str, body: str | None = None) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self._host, timeout=PATIENCE_S)

@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from tocsin.aws import environments
+from tocsin.aws.doors import ask_door
 from tocsin.aws.iam import ANY, Arns
+from tocsin.aws.sns import http_subscribers
 from tocsin.aws.target import Aws
 from tocsin.errors import InvalidInput, NotFound, Refused, TargetError, near_match
 from tocsin.faults.base import Fault, State
-from tocsin.faults.door import Door, written
+from tocsin.faults.door import PATIENCE_S, Door, written
 from tocsin.model.system import System
 from tocsin.model.system import ThirdParty as Described
 from tocsin.model.third_party import WrongAnswer
@@ -36,11 +38,12 @@ class ThirdParty(Fault[ThirdPartyState], WrongAnswer):
     """Make a third party answer wrongly: an error, late, broken, in pieces, or not at all.
 
     The system file says which environment variable of which functions and services holds its base URL
-    (`third_parties`). In the sandbox that leads to a stub with a fault door; the evidence is what the door says it
-    does and a call of our own that gets the wrong answer, and the undo is verified in the same way. Who calls the
-    third party is who is hurt: those functions and services must have opted in. Everywhere else the URL leads to
-    somebody who did not: there is no door, nothing is sent there, and the fault is refused. `endpoint_override` is the
-    way then. No schedule can end it: no call of AWS reaches a stub.
+    (`third_parties`), or to which SNS topics it is subscribed over HTTP. In the sandbox that leads to a stub with a
+    fault door; the evidence is what the door says it does and a call of our own that gets the wrong answer, and the
+    undo is verified in the same way. Who calls the third party is who is hurt: those functions, services and topics
+    must have opted in. Everywhere else the URL leads to somebody who did not: there is no door, nothing is sent there,
+    and the fault is refused. `endpoint_override` is the way then. No schedule can end it: no call of AWS reaches a
+    stub.
     """
 
     kind: ClassVar[str] = "third_party"
@@ -51,6 +54,7 @@ class ThirdParty(Fault[ThirdPartyState], WrongAnswer):
         "lambda:GetFunctionConfiguration",
         "ecs:DescribeServices",
         "ecs:DescribeTaskDefinition",
+        "sns:ListSubscriptionsByTopic",
     )
     effect_within_s: ClassVar[float] = 10.0
 
@@ -66,6 +70,7 @@ class ThirdParty(Fault[ThirdPartyState], WrongAnswer):
         return (
             *(aws.arn("lambda", f"function:{name}") for name in described.functions),
             *(aws.arn("ecs", f"service/{name}") for name in described.services),
+            *(aws.arn("sns", name) for name in described.topics),
         )
 
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
@@ -75,6 +80,8 @@ class ThirdParty(Fault[ThirdPartyState], WrongAnswer):
                 return tuple(arns("lambda", f"function:{name}") for name in described.functions)
             case "ecs:DescribeServices":
                 return tuple(arns("ecs", f"service/{name}") for name in described.services)
+            case "sns:ListSubscriptionsByTopic":
+                return tuple(arns("sns", name) for name in described.topics)
         # A task definition cannot be named to IAM when it is described; without a service none is.
         return ANY if described.services else ()
 
@@ -140,16 +147,39 @@ class ThirdParty(Fault[ThirdPartyState], WrongAnswer):
         """Where the stub listens, as those who call it are told."""
         described = self._described()
         _check_target(self.resource, aws)
-        values = {
-            *(environments.of_function(aws, name, described.env) for name in described.functions),
-            *(environments.of_service(aws, name, described.env) for name in described.services),
-        }
-        urls = sorted({_origin(value) for value in values})
+        urls = sorted({*self._called(aws, described), *self._subscribed(aws, described)})
         if len(urls) != 1:
+            ways = (*([described.env] if described.env else ()), *(f"topic {name}" for name in described.topics))
             raise TargetError(
-                f"expected {described.env} of all who call the {self.resource} to lead to one place, found {urls}"
+                f"expected {' and '.join(ways)} of the {self.resource} to lead to one place, found {urls}"
             )
         return urls[0]
+
+    @staticmethod
+    def _called(aws: Aws, described: Described) -> set[str]:
+        """Where those who call it do so."""
+        if described.env is None:
+            return set()
+        return {
+            *(_origin(environments.of_function(aws, name, described.env)) for name in described.functions),
+            *(_origin(environments.of_service(aws, name, described.env)) for name in described.services),
+        }
+
+    def _subscribed(self, aws: Aws, described: Described) -> set[str]:
+        """Where its stub is subscribed. Others are, too: who is no stub of this sandbox is not asked."""
+        found = set()
+        for topic in described.topics:
+            urls = {_origin(url) for url in http_subscribers(aws.target, aws.arn("sns", topic))}
+            ports = _ports_of_stubs(aws)
+            here = {url for url in urls if _is_here(url) and urlsplit(url).port in ports}
+            stubs = {url for url in here if self._door(aws, url).kind() == described.stub}
+            if not stubs:
+                raise TargetError(
+                    f"expected the stub {described.stub} to be subscribed to the topic {topic} over HTTP, and to have "
+                    f"confirmed it, found {len(urls)} other subscribers"
+                )
+            found |= stubs
+        return found
 
     def _door(self, aws: Aws, url: str) -> Door:
         """The door at a URL. Only what listens on this machine, for an account that is on this machine, is asked."""
@@ -157,6 +187,16 @@ class ThirdParty(Fault[ThirdPartyState], WrongAnswer):
         if not _is_here(url):
             raise _no_door(self.resource, f"{url}, which is not on this machine and was not asked")
         return Door(url, aws.target.door_token)
+
+
+def _ports_of_stubs(aws: Aws) -> set[int | None]:
+    """On which ports of this machine the sandbox has stubs. Raises TargetError."""
+    target = aws.target
+    try:
+        told = ask_door(target.endpoint_url or "", target.door_token, "status", {}, PATIENCE_S)
+        return {urlsplit(str(url)).port for url in told["stubs"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TargetError(f"expected the sandbox to tell its stubs, found: {error}") from error
 
 
 def _check_target(resource: str, aws: Aws) -> None:

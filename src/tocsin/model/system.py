@@ -451,19 +451,29 @@ class CanaryPlan(Model):
 
 
 class ThirdParty(Model):
-    """Somebody else's API that the system calls, under a base URL in an environment variable."""
+    """Somebody else's API that the system calls, under a base URL in an environment variable, or that SNS posts to."""
 
     stub: str = Field(description="the stub that stands in for it in the sandbox")
-    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="environment variable that holds its base URL")
+    env: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="environment variable that holds its base URL; needed with `functions` or `services`",
+    )
     functions: tuple[str, ...] = Field(default=(), description="Lambda functions that have the variable")
     services: tuple[EcsServiceName, ...] = Field(
         default=(), description="ECS services whose task definition has it, as `cluster/service`"
     )
+    topics: tuple[str, ...] = Field(
+        default=(), description="names of SNS topics to which it is subscribed over HTTP, as who is told of alarms is"
+    )
 
     @model_validator(mode="after")
     def _has_callers(self) -> ThirdParty:
-        if not self.functions and not self.services:
-            raise ValueError("expected `functions` or `services` that call the third party, found neither")
+        calls = bool(self.functions or self.services)
+        if not calls and not self.topics:
+            raise ValueError("expected `functions` or `services` that call the third party, or `topics`, found none")
+        if calls != (self.env is not None):
+            raise ValueError("expected `env` with `functions` or `services`, and only with them")
         return self
 
 

@@ -13,6 +13,8 @@ DOOR = "/_tocsin/fault"
 """Where every stub has its fault door: GET reads it, PUT opens it, DELETE closes it. No third party has this path."""
 CALLS = "/_tocsin/calls"
 """Where every stub tells the calls it received."""
+RECEIVED = "/_tocsin/received"
+"""Where the stub of one who is told of alarms tells what it was told."""
 MARK = "x-tocsin-fault"
 """Header of an answer that the door changed: tells a broken 401 from the stub's own."""
 

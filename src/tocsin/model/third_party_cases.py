@@ -7,12 +7,15 @@ https://platform.openai.com/docs/guides/error-codes
 https://platform.openai.com/docs/guides/rate-limits
 https://platform.openai.com/docs/api-reference/chat/object
 https://openweathermap.org/faq
+https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+https://developer.pagerduty.com/docs/send-alert-event
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 from tocsin.model.third_party import WrongAnswer
@@ -48,6 +51,11 @@ def _choice(content: str, finish_reason: str) -> object:
 
 def _weather_error(status: int, text: str) -> WrongAnswer:
     return _says({"cod": status, "message": text}, status=status)
+
+
+def _slack_error(status: int, code: str, headers: Mapping[str, str] = MappingProxyType({})) -> WrongAnswer:
+    text = {"Content-Type": "text/plain; charset=utf-8"}
+    return WrongAnswer(status=status, body=code, headers={**text, **headers})
 
 
 _COMMON: Mapping[str, WrongAnswer] = {
@@ -115,10 +123,32 @@ _OPENWEATHERMAP: Mapping[str, WrongAnswer] = {
     ),
 }
 
+_PAGERS: Mapping[str, WrongAnswer] = {
+    "down": WrongAnswer(mode="drop"),
+    # Longer than SNS waits for an answer: it gives up, and tries again.
+    # https://docs.aws.amazon.com/sns/latest/dg/SendMessageToHttp.prepare.html
+    "slow": WrongAnswer(delay_s=20.0),
+}
+
+_PAGERDUTY: Mapping[str, WrongAnswer] = {
+    "refuses": _says(
+        {"status": "invalid event", "message": "Event object is invalid", "errors": ["'routing_key' is invalid"]},
+        status=400,
+    ),
+    "rate_limited": WrongAnswer(status=429, body="", headers={"Content-Type": "text/plain; charset=utf-8"}),
+}
+
+_SLACK: Mapping[str, WrongAnswer] = {
+    "refuses": _slack_error(403, "action_prohibited"),
+    "rate_limited": _slack_error(429, "rate_limited", {"Retry-After": str(_ASK_AGAIN_S)}),
+}
+
 CASES: Mapping[str, Mapping[str, WrongAnswer]] = {
     "microsoft-graph": _COMMON,
     "openai": {**_COMMON, **_OPENAI},
     "openweathermap": {**_COMMON, **_OPENWEATHERMAP},
+    "pagerduty": {**_COMMON, **_PAGERS, **_PAGERDUTY},
+    "slack": {**_COMMON, **_PAGERS, **_SLACK},
 }
 """Kind of a stub -> name -> answer. Retry-After is real seconds, as all that a request takes."""
 

@@ -65,6 +65,24 @@ class SentMail:
 
 
 @dataclass(frozen=True)
+class Received:
+    """What a stand-in of those who are told of alarms was told."""
+
+    stub: str
+    at: float
+    """wall-clock epoch seconds"""
+    text: str
+    alarm: str | None
+    """name of the alarm; of an event of PagerDuty its key"""
+    state: str | None
+    """the alarm's new state; of an event of PagerDuty its action"""
+    topic: str | None
+    """ARN; None for who was told without SNS"""
+    message_id: str | None
+    """of SNS: the same at each attempt"""
+
+
+@dataclass(frozen=True)
 class Account:
     """The sandbox as the deployment of a replica sees it."""
 
@@ -213,6 +231,14 @@ class Account:
         """
         asked = {"account": self.account_id, "region": self.region, "since": since}
         return [SentMail.of(one) for one in self._door("mails", asked)["mails"]]
+
+    def received(self, since: float = 0.0) -> Sequence[Received]:
+        """What stubs of Slack and PagerDuty were told from `since` on (wall-clock epoch seconds), each oldest first.
+
+        Raises:
+            SandboxError: the sandbox does not answer.
+        """
+        return [Received(**one) for one in self._door("received", {"since": since})["received"]]
 
     def _door(self, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         return open_door(self.endpoint_url, self.keys.token, name, request)

@@ -146,6 +146,7 @@ class Daemon:
     def _doors(self) -> Mapping[str, Door]:
         doors: dict[str, Door] = {
             "stub": self._stub,
+            "received": self._received,
             "prometheus": self._start_prometheus,
             "status": self._status,
             "lag": self._lag.door,
@@ -197,6 +198,12 @@ class Daemon:
         stub = await stubs.start(request["kind"], request["options"], self._world.keys.token)
         self._stubs.append(stub)
         return {"base_url": stub.base_url}
+
+    async def _received(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What the third parties were told that are told of alarms, from a time on."""
+        since = float(request.get("since") or 0.0)
+        found = [one for stub in self._stubs for one in stub.received()]
+        return {"received": [one for one in found if float(str(one["at"])) >= since]}
 
     async def _start_prometheus(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         jobs: Mapping[str, Sequence[str]] = request["jobs"]

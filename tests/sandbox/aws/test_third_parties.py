@@ -225,7 +225,7 @@ def parties(shop: Shop) -> Mapping[str, str]:
     return {kind: shop.account.start_stub(kind, options) for kind, options in KEYS.items()}
 
 
-@pytest.mark.parametrize(("kind", "case"), [(kind, case) for kind in CASES for case in CASES[kind]])
+@pytest.mark.parametrize(("kind", "case"), [(kind, case) for kind in KEYS for case in CASES[kind]])
 def test_a_case_is_felt_by_a_caller_seen_undone_and_verified(
     bench: Bench, parties: Mapping[str, str], kind: str, case: str
 ) -> None:

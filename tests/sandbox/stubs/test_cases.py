@@ -22,6 +22,8 @@ CALLS: dict[str, Callable[[httpx.AsyncClient], Any]] = {
     "microsoft-graph": lambda client: client.get("/v1.0/users/u-1/events"),
     "openai": lambda client: client.post("/v1/chat/completions", json=ASKED, headers=KEY),
     "openweathermap": lambda client: client.get("/data/2.5/weather", params=PLACE),
+    "pagerduty": lambda client: client.post("/v2/enqueue", json={}),
+    "slack": lambda client: client.post("/services/T0/B0/not-a-secret", json={"text": "hi"}),
 }
 """Kind of a stub -> a call that is answered as usual."""
 
@@ -54,7 +56,16 @@ def answer(stub: str, case: str, **more: object) -> httpx.Response:
     return wrong
 
 
-@pytest.mark.parametrize(("stub", "case"), [(stub, case) for stub in CASES for case in CASES[stub]])
+ANSWERED = [
+    (stub, case)
+    for stub in CASES
+    for case in CASES[stub]
+    # Of these a caller gets no answer, or the usual one too late: test_told.py.
+    if CASES[stub][case].mode == "answer" and CASES[stub][case].body is not None
+]
+
+
+@pytest.mark.parametrize(("stub", "case"), ANSWERED)
 def test_every_case_is_answered_and_over_when_the_door_is_closed(stub: str, case: str) -> None:
     wrong, usual = answers(stub, {"case": case})
     assert wrong.content != usual.content

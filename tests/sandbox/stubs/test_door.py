@@ -28,6 +28,8 @@ OPTIONS = {
     "microsoft-graph": {"tenant": "t", "client_id": "c", "client_secret": "not-a-secret"},
     "openai": {"api_key": "not-a-secret"},
     "openweathermap": {"api_key": "not-a-secret"},
+    "pagerduty": {"routing_key": "not-a-secret-of-thirty-two-chars"},
+    "slack": {"webhook": "T0/B0/not-a-secret"},
 }
 DOOR_TOKEN = "not-a-secret-token"
 KNOCK = {TOKEN_HEADER: DOOR_TOKEN}

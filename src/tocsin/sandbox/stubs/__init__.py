@@ -6,7 +6,7 @@ A stub is a module here with `def make(options) -> ThirdParty`, and a line in `S
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +19,8 @@ STUBS: Mapping[str, str] = {
     "microsoft-graph": "microsoft_graph",
     "openai": "openai",
     "openweathermap": "openweathermap",
+    "pagerduty": "pagerduty",
+    "slack": "slack",
 }
 """Kind of a stub -> its module here."""
 
@@ -30,6 +32,8 @@ class ThirdParty:
     app: Starlette
     error: Callable[[int], object]
     """Status code -> the document of an error that is not the caller's fault."""
+    received: Callable[[], Sequence[Mapping[str, object]]] = tuple
+    """What it was told, of those who are told of alarms (`told.py`)."""
 
 
 class Stub(Protocol):
@@ -38,6 +42,9 @@ class Stub(Protocol):
     @property
     def base_url(self) -> str:
         """Where it listens, without a slash at the end."""
+
+    def received(self) -> Sequence[Mapping[str, object]]:
+        """What it was told, oldest first, with the `stub` that it is; nothing where it is nobody who is told."""
 
     async def close(self) -> None:
         """Stop listening; safe to call twice."""

@@ -6,6 +6,7 @@
 | `PUT /_tocsin/fault` | 204; the body is a `WrongAnswer`, with `count` for so many requests; 400 where it is none |
 | `DELETE /_tocsin/fault` | 204; the door is closed, and whoever is kept waiting loses the connection |
 | `GET /_tocsin/calls` | `{"value": [{"method", "path", "status", "at"}]}`: calls so far, the oldest dropped first |
+| `GET /_tocsin/received` | `{"value": [...]}`: what it was told, of those who are told of alarms |
 
 Each needs the token of the sandbox in `x-tocsin-token`, and comes from no page of a browser: else the answer is 403.
 `POST /_fault`, `DELETE /_fault` and `GET /_calls` are short for these. Of a call nothing is kept that may be secret:
@@ -29,7 +30,7 @@ from pydantic import Field, ValidationError
 
 from tocsin.errors import near_match
 from tocsin.model.doors import TOKEN_HEADER
-from tocsin.model.third_party import CALLS, DOOR, LOOKING, MARK, WrongAnswer
+from tocsin.model.third_party import CALLS, DOOR, LOOKING, MARK, RECEIVED, WrongAnswer
 from tocsin.model.third_party_cases import CASES, spelled_out
 from tocsin.sandbox.doors import comes_from_a_page, has_token
 from tocsin.sandbox.http import (
@@ -45,6 +46,7 @@ from tocsin.sandbox.http import (
     read_body,
     send_too_large,
 )
+from tocsin.sandbox.stubs import ThirdParty
 
 KEPT_CALLS = 1000
 _PIECES = 8
@@ -52,6 +54,7 @@ _PIECES = 8
 
 _FAULT_PATHS = (DOOR, "/_fault")
 _CALLS_PATHS = (CALLS, "/_calls")
+_PATHS = (*_FAULT_PATHS, *_CALLS_PATHS, RECEIVED)
 _WITHOUT_BODY = (204, 304)
 _OF_THE_BODY = frozenset({b"content-length", b"content-type", b"content-encoding"})
 
@@ -83,14 +86,13 @@ class _Answer:
 
 
 class Door:
-    """An ASGI application in front of another. `error` words an error of the third party by its status."""
+    """An ASGI application in front of that of a third party."""
 
-    def __init__(
-        self, app: App, kind: str, error: Callable[[int], object], hang_up: Callable[[Message], None], token: str
-    ) -> None:
-        self._app = app
+    def __init__(self, third_party: ThirdParty, kind: str, hang_up: Callable[[Message], None], token: str) -> None:
+        self._app: App = third_party.app
         self._kind = kind
-        self._error = error
+        self._error = third_party.error
+        self._received = third_party.received
         self._hang_up = hang_up
         self._token = token
         self._fault: DoorFault | None = None
@@ -99,7 +101,7 @@ class Door:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["path"] in (*_FAULT_PATHS, *_CALLS_PATHS) and (why := self._closed_to(scope)) is not None:
+        if scope["path"] in _PATHS and (why := self._closed_to(scope)) is not None:
             await _reply(send, 403, {"error": why})
             return
         try:
@@ -112,6 +114,8 @@ class Door:
             await _reply(send, *self._told(scope["method"], body))
         elif scope["path"] in _CALLS_PATHS:
             await _reply(send, 200, {"value": list(self._calls)})
+        elif scope["path"] == RECEIVED:
+            await _reply(send, 200, {"value": list(self._received())})
         else:
             with self._noted(scope, send) as noting:
                 await self._pass(scope, receive, noting)

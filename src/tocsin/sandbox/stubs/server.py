@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import uvicorn
 
@@ -31,7 +31,9 @@ class _Served:
     """A running stub."""
 
     def __init__(self, kind: str, third_party: ThirdParty, token: str) -> None:
-        self._door = Door(third_party.app, kind, third_party.error, self._hang_up, token)
+        self._kind = kind
+        self._received = third_party.received
+        self._door = Door(third_party, kind, self._hang_up, token)
         listener = listen()
         self._port: int = listener.getsockname()[1]
         self._server = _Server(
@@ -51,6 +53,9 @@ class _Served:
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
+
+    def received(self) -> Sequence[Mapping[str, object]]:
+        return [{"stub": self._kind, **one} for one in self._received()]
 
     async def close(self) -> None:
         self._server.should_exit = True
