@@ -186,7 +186,8 @@ def definition_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> t
     changes = tuple(
         f"{field} was {_compared(before, field)!r}, is {_compared(after, field)!r}"
         for field in fields
-        if _compared(before, field) != _compared(after, field)
+        # The first question is asked of every alarm in every poll, and nearly always the only one.
+        if before.get(field) != after.get(field) and _compared(before, field) != _compared(after, field)
     )
     written = "AlarmConfigurationUpdatedTimestamp"
     return None if not changes and before.get(written) == after.get(written) else changes

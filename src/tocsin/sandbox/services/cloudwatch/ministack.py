@@ -68,6 +68,7 @@ class CloudWatch:
             "_put_metric_alarm": "params, cbor_data, is_cbor, is_json",
             "_put_composite_alarm": "params, cbor_data, is_cbor, is_json",
             "cloudformation_set_metric_alarm_tags": "name, tags",
+            "_describe_alarms": "params, cbor_data, is_cbor, is_json",
             "_set_alarm_state": "params, cbor_data, is_cbor, is_json",
             "_get_metric_statistics": "params, cbor_data, is_cbor, is_json",
             "_get_metric_data": "params, cbor_data, is_cbor, is_json",
@@ -119,6 +120,7 @@ class CloudWatch:
         self._put_alarm = world.ministack.replace(cloudwatch, "_put_metric_alarm", self._put_metric_alarm)
         self._put_composite = world.ministack.replace(cloudwatch, "_put_composite_alarm", self._put_composite_alarm)
         world.ministack.module("services.cloudformation.provisioners")._cw_metric_alarm_put = self._put_of_template
+        self._describe = world.ministack.replace(cloudwatch, "_describe_alarms", self._describe_alarms)
         cloudwatch._set_alarm_state = self._set_alarm_state
         cloudwatch._transition_composite = self._transition_composite
         cloudwatch._evaluate_parent_alarms = lambda *_: self._alarms.evaluate_composites(self._scope())
@@ -267,6 +269,12 @@ class CloudWatch:
             _keep(alarm, asked, _SUPPRESSOR_FIELDS)
         return self._as_query("PutCompositeAlarm", answer) if by_query else answer
 
+    def _describe_alarms(self, params: Any, request: dict[str, Any], is_cbor: bool, is_json: bool = False) -> Any:
+        """By names alone: those are looked up. ministack goes through every alarm, and all names for each of them."""
+        stores = {"MetricAlarm": self._cloudwatch._alarms, "CompositeAlarm": self._cloudwatch._composite_alarms}
+        found = described_by_name(request, stores) if is_json else None
+        return self._describe(params, request, is_cbor, is_json) if found is None else self._cloudwatch._json_ok(found)
+
     def _as_query(self, operation: str, answer: Any) -> Any:
         """What was answered in JSON, in the Query protocol; of operations that answer nothing."""
         status, _, body = answer
@@ -379,6 +387,29 @@ class CloudWatch:
         """Epoch seconds of a timestamp in a request."""
         epoch: float | None = self._cloudwatch._parse_ts(value)
         return epoch
+
+
+def described_by_name(request: Mapping[str, Any], stores: Mapping[str, Any]) -> dict[str, list[Any]] | None:
+    """What DescribeAlarms answers; None where it is asked for more than named alarms that fit on one page.
+
+    A page has 50 alarms, or as many as `MaxRecords` says, which is at most 100:
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
+
+    Args:
+        request: as it came
+        stores: kind of alarm -> name -> record
+    """
+    names, most = request.get("AlarmNames"), request.get("MaxRecords", 50)
+    if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    if set(request) - {"AlarmNames", "AlarmTypes", "MaxRecords"} or type(most) is not int or not 1 <= most <= 100:
+        return None
+    kinds, ordered = request.get("AlarmTypes") or ["MetricAlarm"], sorted(set(names))
+    found = {
+        f"{kind}s": [alarm for name in ordered if kind in kinds and (alarm := store.get(name)) is not None]
+        for kind, store in stores.items()
+    }
+    return None if sum(map(len, found.values())) > most else found
 
 
 def _iso(epoch: float) -> str:
