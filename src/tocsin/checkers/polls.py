@@ -198,9 +198,11 @@ class _Raw:
 
 
 def _says_the_same(one: AlarmsPolled, other: AlarmsPolled) -> bool:
-    return (one.states, one.same, one.missing, one.not_evaluated) == (
-        *(other.states, other.same),
-        *(other.missing, other.not_evaluated),
+    return (
+        one.states == other.states
+        and one.same == other.same
+        and one.missing == other.missing
+        and one.not_evaluated == other.not_evaluated
     )
 
 

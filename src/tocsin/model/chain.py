@@ -33,37 +33,49 @@ def unlinked(line: str) -> tuple[str | None, str]:
     return (None, line) if found is None else (found[1], f"{{{line[found.end() :]}")
 
 
+def _link_to(head: str) -> str:
+    return f'{{"before":"{head}",'
+
+
 class Chain:
     """Follows the lines of a history, in their order, and finds the first place at which they do not hang together."""
 
     def __init__(self) -> None:
-        self._head = FIRST
+        self._next = _link_to(FIRST)
+        """what the next line begins with"""
         self._linked = self._unlinked = 0
         self._sealed = False
         self._broken: str | None = None
 
     def follow(self, number: int, line: str) -> str | None:
         """Take the next whole line; its event, or None where it is the seal."""
-        before, event = self._unlinked_line(line)
+        # Nearly every line follows the one before, and that needs no search.
+        if line.startswith(self._next) and not self._sealed:
+            self._linked += 1
+            event = "{" + line[_LINKED:]
+        else:
+            event = self._out_of_line(number, line)
+        self._next = _link_to(hash_of(line))
+        if event == SEAL:
+            self._sealed = True
+            return None
+        return event
+
+    def _out_of_line(self, number: int, line: str) -> str:
+        """The event of a line that comes after the seal, or does not carry the hash of the one before."""
+        before, event = unlinked(line)
         if before is None:
             self._unlinked = self._unlinked or number
-        elif self._sealed:
+            return event
+        self._linked += 1
+        if self._sealed:
             self._break(f"line {number} comes after the last one")
-        elif before != self._head:
+        else:
             self._break(
                 f"line {number} does not follow the one before it: that one was changed, or lines between them were "
                 "taken out or put in"
             )
-        self._linked += before is not None
-        self._head = hash_of(line)
-        self._sealed = self._sealed or event == SEAL
-        return None if event == SEAL else event
-
-    def _unlinked_line(self, line: str) -> tuple[str | None, str]:
-        """As `unlinked`; nearly every line follows the one before, and that needs no search."""
-        if line.startswith('{"before":"' + self._head + '",'):
-            return self._head, "{" + line[_LINKED:]
-        return unlinked(line)
+        return event
 
     def broken(self, *, promised: bool, ended: bool) -> str | None:
         """Why the lines are not those that the drill wrote, in words; None where nothing shows that.
