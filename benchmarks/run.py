@@ -55,8 +55,10 @@ EXPERIMENT = "throttle-rds-proxy"
 PATH = "/api/v1/leave/balance"
 """A request that goes through the HTTP API, a Lambda function, the RDS Proxy and PostgreSQL."""
 LINKED = ("systems", "replicas", "contracts", "synthetics", "loadtests")
-MANY = 1000
-"""Alarms that a large system has."""
+CROWDS = (10, 1000, 5000)
+"""Alarms that systems have, the largest ones too."""
+POLLS = 12
+"""Three rounds, in each of which every alarm is asked for."""
 WATCHED_S = 20.0
 """Wall seconds for which they are watched."""
 STAY_CLEAR_S = 60.0
@@ -234,29 +236,38 @@ BACKTESTED = 100
 
 
 def a_year(minutes: int) -> Iterator[Row]:
-    """Many alarms over a year of minutes, every evaluation at once; and one whose percentiles are taken one by one."""
-    rng = random.Random(1)
-    metric, statistics_of = (
-        {"Namespace": "N", "MetricName": "M"},
-        ("Sum", "Average", "Maximum", "Minimum", "SampleCount"),
-    )
+    """Many alarms over a year of minutes, every evaluation at once: on plain statistics, and on percentiles."""
+    metric = {"Namespace": "N", "MetricName": "M"}
     base = {**metric, "AlarmName": "a", "ComparisonOperator": "GreaterThanThreshold"}
-    counts = array("d", [float(rng.random() > 0.02) * rng.randrange(1, 40) for _ in range(minutes)])
-    totals = array("d", [count * rng.randrange(1, 20) for count in counts])
-    values = [{5.0: count, 9.0: 1.0} if count else None for count in counts]
-    year = Recorded(BEGAN // 3600 * 3600, counts, totals, totals, totals, values)
-    alarms = [
-        {**base, "Statistic": statistics_of[number % 5], "Period": (60, 300)[number % 2], "Threshold": number}
-        | {"EvaluationPeriods": 1 + number % 5, "TreatMissingData": ("missing", "notBreaching")[number % 3 == 0]}
-        for number in range(BACKTESTED)
+    plain, percentiles = ("Sum", "Average", "Maximum", "Minimum", "SampleCount"), ("p50", "p90", "p95", "p99", "p99.9")
+    year = recorded_year(minutes)
+    for what, field, of, threshold in (
+        ("alarms", "Statistic", plain, 1.0),
+        ("alarms on percentiles", "ExtendedStatistic", percentiles, 100.0),
+    ):
+        alarms = [
+            {**base, field: of[number % 5], "Period": (60, 300)[number % 2], "Threshold": threshold + number}
+            | {"EvaluationPeriods": 1 + number % 5, "TreatMissingData": ("missing", "notBreaching")[number % 3 == 0]}
+            for number in range(BACKTESTED)
+        ]
+        first = _past(alarms[:1], year)
+        note = f"processor; {minutes:,} evaluations each; the first one alone {first:.2f} s"
+        yield at_most(f"a year of minutes, {BACKTESTED} {what}", _past(alarms, year), "s", 60.0, note)
+
+
+def recorded_year(minutes: int) -> Recorded:
+    """Minutes of five different values of two hundred; one in fifty has no samples."""
+    rng = random.Random(1)
+    values = [
+        {float(value): float(rng.randrange(1, 9)) for value in rng.sample(range(200), 5)}
+        if rng.random() > 0.02
+        else None
+        for _ in range(minutes)
     ]
-    percentile = {**base, "ExtendedStatistic": "p95", "Period": 60, "EvaluationPeriods": 5, "Threshold": 8}
-    took = [_past([alarm], year) for alarm in (alarms[0], percentile)]
-    note = f"processor; {minutes:,} evaluations each, one alarm {took[0]:.2f} s"
-    yield at_most(f"a year of minutes, {BACKTESTED} alarms", _past(alarms, year), "s", 60.0, note)
-    yield Row(
-        "a year of minutes, one p95", took[1], "s", note="processor; each window's values are sorted by themselves"
-    )
+    counts = array("d", [sum(minute.values()) if minute else 0.0 for minute in values])
+    totals = array("d", [sum(value * often for value, often in (minute or {}).items()) for minute in values])
+    least, most = (array("d", [of(minute or (0.0,)) for minute in values]) for of in (min, max))
+    return Recorded(BEGAN // 3600 * 3600, counts, totals, least, most, values)
 
 
 def _past(definitions: Sequence[dict[str, Any]], year: Recorded) -> float:
@@ -345,13 +356,20 @@ def call(url: str, headers: dict[str, str], wall_s: float) -> list[float]:
 
 
 def many_alarms(root: Path) -> Iterator[Row]:
-    """A watcher of a thousand alarms: how long none of them is left alone, and what that takes of a processor."""
-    ctx = _watching(root, [f"crowd-{number:04d}" for number in range(MANY)])
-    names = list(ctx.system.alarms)
+    """A watcher of many alarms: how long a poll takes, how long none of them is left alone, and what that costs."""
+    for count in CROWDS:
+        yield from a_crowd(root, [f"crowd-{number:04d}" for number in range(count)])
+
+
+def a_crowd(root: Path, names: list[str]) -> Iterator[Row]:
+    """The same of some alarms."""
+    ctx, what = _watching(root / f"crowd-{len(names)}", root, names), f"{len(names)} alarms watched"
     try:
         put_alarms(ctx.system, ctx.target)
         watcher = AlarmWatcher(ctx)
         watcher.look()
+        polls = [seconds(watcher.poll) for _ in range(POLLS)]
+        yield at_most(f"{what}: a poll", statistics.median(polls), "s", 1.0, f"slowest {max(polls):.2f} s")
         before = (ctx.directory / "history.jsonl").stat().st_size
         processor, began = time.process_time(), time.time()
         watcher.start()
@@ -361,18 +379,19 @@ def many_alarms(root: Path) -> Iterator[Row]:
         timeline = Timeline.of(read_history(ctx.directory / "history.jsonl"))
         gap_s = max(timeline.watch_gap(name, began, timeline.end) for name in names) / ctx.scale
         allowed_s = LONGEST_SILENCE_WALL_S + LONGEST_SILENCE_S / ctx.scale
-        yield at_most(f"{MANY} alarms watched: longest time without a look", gap_s, "s", allowed_s)
-        yield Row(f"{MANY} alarms watched: share of a processor", 100 * busy / took, "%")
+        yield at_most(f"{what}: longest time without a look", gap_s, "s", allowed_s)
+        yield Row(f"{what}: share of a processor", 100 * busy / took, "%")
         written = (ctx.directory / "history.jsonl").stat().st_size - before
-        yield Row(f"{MANY} alarms watched: written a second", written / took / 1024, "KiB/s")
+        yield Row(f"{what}: written a second", written / took / 1024, "KiB/s")
     finally:
         ctx.history.close()
-        for first in range(0, MANY, 100):
+        for first in range(0, len(names), 100):
             ctx.target.client("cloudwatch").delete_alarms(AlarmNames=names[first : first + 100])
 
 
-def _watching(root: Path, names: list[str]) -> RunContext:
+def _watching(directory: Path, root: Path, names: list[str]) -> RunContext:
     """A drill of a system of alarms of which its experiment names one."""
+    directory.mkdir()
     definition = {"Namespace": "Crowd", "MetricName": "M", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1}
     definition |= {"Threshold": 1, "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "notBreaching"}
     alarms = {name: {"title": name, "cloudwatch": {"AlarmName": name, **definition}} for name in names}
@@ -381,7 +400,7 @@ def _watching(root: Path, names: list[str]) -> RunContext:
     block = {"name": "tocsin", "system": "crowd", "expect": {"quiet": names[:1], "recovery": {"within": "1m"}}}
     whole = {"slug": "crowd", "path": "crowd.yaml", "title": "C", "method": [], "rollbacks": [], "extension": block}
     experiment, target = Experiment.model_validate(whole), load_target(root, "sandbox")
-    history = History(root / "history.jsonl")
+    history = History(directory / "history.jsonl")
     began = DrillStarted(
         at=time.time(),
         drill="crowd",
@@ -394,7 +413,7 @@ def _watching(root: Path, names: list[str]) -> RunContext:
         command="",
     )
     history.record(began)
-    return RunContext("crowd", root, root, experiment, system, target, history, nowhere, 1)
+    return RunContext("crowd", root, directory, experiment, system, target, history, nowhere, 1)
 
 
 def drill(root: Path) -> Iterator[Row]:

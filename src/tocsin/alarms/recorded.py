@@ -2,14 +2,15 @@
 
 The rules are those of `tocsin.alarms.cloudwatch`, and the tests hold the two against each other. What cannot be done
 at once (metric math, which depends on where its window begins) is evaluated there, one evaluation after the other.
-Needs the extra `backtest`.
+Trimmed statistics are calculated for each period by itself, percentiles for all at once. Needs the extra `backtest`.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from tocsin.alarms.cloudwatch import (
@@ -21,7 +22,8 @@ from tocsin.alarms.cloudwatch import (
     key_of,
     least_samples,
 )
-from tocsin.alarms.statistics import Samples, statistic_value
+from tocsin.alarms.ranked import Ranked
+from tocsin.alarms.statistics import Samples, percentile_of, statistic_value
 from tocsin.errors import InvalidInput
 from tocsin.model.system import MetricAlarm
 
@@ -44,6 +46,13 @@ class Recorded:
     maximum: Sequence[float]
     values: Sequence[Mapping[float, float] | None] = ()
     """value -> how often, for statistics of single values; empty or None: not known"""
+
+    @cached_property
+    def ranked(self) -> Ranked:
+        """The single values of the minutes with samples, for percentiles: made once, about as large as they are."""
+        there = (count > 0 for count in self.sample_count)
+        values = (minute if is_there else {} for minute, is_there in zip(self.values, there, strict=True))
+        return Ranked(_numpy(), list(values))
 
 
 @dataclass(frozen=True)
@@ -90,11 +99,9 @@ def past_states(
             "A recording has one value a minute."
         )
     first_s, minutes = _extent(alarm, metrics)
-    ticks = [
-        at
-        for at in range(first_s + _MINUTE_S, first_s + minutes * _MINUTE_S + 1, _MINUTE_S)
-        if not at % evaluator.tick_s
-    ]
+    tick_s = evaluator.tick_s
+    # The first is the first multiple of `tick_s` that is not before the end of the first minute.
+    ticks = range(-(-(first_s + _MINUTE_S) // tick_s) * tick_s, first_s + minutes * _MINUTE_S + 1, tick_s)
     if alarm.metrics:
         return Past(_one_by_one(evaluator, metrics, ticks, state), MATH)
     return Past(_at_once(np, evaluator, metrics[_keys(alarm)[0]], ticks, state))
@@ -151,7 +158,7 @@ def _minutes(of: Recorded, first: int, last: int) -> list[Samples]:
 
 
 def _one_by_one(
-    evaluator: AlarmEvaluator, metrics: Mapping[MetricKey, Recorded], ticks: Sequence[int], state: StateValue
+    evaluator: AlarmEvaluator, metrics: Mapping[MetricKey, Recorded], ticks: range, state: StateValue
 ) -> tuple[tuple[int, StateValue], ...]:
     def buckets(key: MetricKey, start_s: int, end_s: int) -> list[Samples]:
         of = metrics[key]
@@ -167,7 +174,7 @@ def _one_by_one(
 
 
 def _at_once(
-    np: Any, evaluator: AlarmEvaluator, of: Recorded, ticks: Sequence[int], state: StateValue
+    np: Any, evaluator: AlarmEvaluator, of: Recorded, ticks: range, state: StateValue
 ) -> tuple[tuple[int, StateValue], ...]:
     if not ticks:
         return ()
@@ -175,7 +182,7 @@ def _at_once(
     before = (alarm.evaluation_periods + EXTRA_DATAPOINTS) * length
     statistic = alarm.extended_statistic or alarm.statistic or ""
     values, counts = _datapoints(np, of, statistic, length, before)
-    ends = (np.asarray(ticks) - of.first_s) // _MINUTE_S + before
+    ends = (np.arange(ticks.start, ticks.stop, ticks.step) - of.first_s) // _MINUTE_S + before
     asked = _judged(np, alarm, values, counts, ends, length)
     # Where the state is kept it is that of the last evaluation that asked for one.
     last = np.maximum.accumulate(np.where(asked == _KEPT, -1, np.arange(len(asked))))
@@ -192,12 +199,41 @@ def _datapoints(np: Any, of: Recorded, statistic: str, length: int, before: int)
     fold = _FOLDED.get(statistic)
     if fold is not None:
         return fold(np, of, length, before)
-    pairs = [
-        statistic_value(_minutes(of, first, first + length), statistic) or (0.0, 0.0)
-        for first in range(-before, len(of.sample_count) - length + 1)
-    ]
+    count = len(of.sample_count) - length + 1 + before
+    if not len(of.values):
+        return np.zeros(count), np.zeros(count)
+    if percentile_of(statistic) is not None:
+        return _percentiles(np, of, statistic, length, before)
+    return _window_by_window(np, of, statistic, length, range(-before, count - before))
+
+
+def _window_by_window(np: Any, of: Recorded, statistic: str, length: int, firsts: Iterable[int]) -> tuple[Any, Any]:
+    """As `_datapoints`, of the periods that begin with some minutes, each by itself."""
+    pairs = [statistic_value(_minutes(of, first, first + length), statistic) or (0.0, 0.0) for first in firsts]
     found = np.asarray(pairs, dtype=float).reshape(-1, 2)
     return found[:, 0], found[:, 1]
+
+
+def _percentiles(np: Any, of: Recorded, statistic: str, length: int, before: int) -> tuple[Any, Any]:
+    percent = percentile_of(statistic)
+    assert percent is not None  # asked before
+    ranked, minutes = of.ranked, len(of.sample_count)
+    _, count = _sample_counts(np, of, length, before)
+    firsts = np.arange(len(count)) - before
+    start, end = np.clip(firsts, 0, minutes), np.clip(firsts + length, 0, minutes)
+    found, there = ranked.percentiles(percent, start, end)
+    lost = _any_of(np, ranked.unknown | ranked.negative, start, end)
+    count = np.where(there & ~lost, count, 0.0)
+    apart = np.flatnonzero(_any_of(np, ranked.odd, start, end))
+    if len(apart):
+        found[apart], count[apart] = _window_by_window(np, of, statistic, length, firsts[apart].tolist())
+    return found, count
+
+
+def _any_of(np: Any, minutes: Any, start: Any, end: Any) -> Any:
+    """Whether there is one of some minutes from each `start` to each `end`."""
+    before = np.concatenate(((0,), np.cumsum(minutes)))
+    return before[start] < before[end]
 
 
 def _windows(np: Any, column: Sequence[float], length: int, before: int) -> list[Any]:
