@@ -12,6 +12,7 @@ from tocsin.sandbox.services.autoscaling import AutoScaling
 from tocsin.sandbox.services.awslambda.asynchronous import Asynchronous
 from tocsin.sandbox.services.awslambda.event_sources import EventSources
 from tocsin.sandbox.services.awslambda.ministack import Lambda
+from tocsin.sandbox.services.cloudformation.service import CloudFormation
 from tocsin.sandbox.services.cloudwatch.ministack import CloudWatch
 from tocsin.sandbox.services.cognito import Cognito
 from tocsin.sandbox.services.dynamodb import DynamoDb
@@ -55,5 +56,6 @@ SERVICES: tuple[type[Service], ...] = (
     Iam,
     Cognito,
     Tagging,
+    CloudFormation,
 )
 """In the order in which they are adapted and publish: a service comes after those it uses. They close the other way."""

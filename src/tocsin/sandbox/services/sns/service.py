@@ -92,14 +92,6 @@ class Sns:
         """Nothing is delivered any more."""
         await self._deliveries.close()
 
-    def tick(self, now_s: int) -> None:
-        """Ask subscribers to confirm that CloudFormation wrote into the store, past Subscribe."""
-        for subscription in self._all():
-            asked = subscription.get("confirmed") or subscription.get("token")
-            if subscription.get("protocol") == "http" and not asked:
-                subscription["token"] = str(uuid.uuid4())
-                self._ask(subscription)
-
     def pages(self) -> Mapping[str, App]:
         """Where `SubscribeURL` leads."""
         return {CONFIRMATIONS: self._visited}
