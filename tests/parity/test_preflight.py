@@ -14,7 +14,15 @@ from tocsin.drill.preflight import _alarms_can_ring
 from tocsin.model.events import AlarmForecast
 from tocsin.model.experiment import Expect, Experiment, Extension, MustAlarm, RecoveryTarget
 from tocsin.model.lags import Lags
-from tocsin.model.system import CloudWatchAlarm, Endpoint, MetricAlarm, System
+from tocsin.model.system import (
+    CloudWatchAlarm,
+    Endpoint,
+    MetricAlarm,
+    PrometheusAlarm,
+    PrometheusAlert,
+    PrometheusServer,
+    System,
+)
 from tocsin.parity.kept import keep
 from tocsin.parity.model import Key, Measured, ParityReport
 from tocsin.project.histories import read_history
@@ -52,8 +60,17 @@ def measured(region: str) -> ParityReport:
     )
 
 
-def forecast(root: Path) -> AlarmForecast:
-    """What the guard records of the one alarm that must ring."""
+RULES = """
+groups:
+  - name: shop
+    rules:
+      - alert: Errors
+        expr: sum(rate(errors_total[1m])) > 1
+"""
+
+
+def forecast(root: Path, **on_prometheus: Any) -> AlarmForecast:
+    """What the guard records of the one alarm that must ring: one of CloudWatch, where nothing else is given."""
     target = Target("staging", REGION, account=ACCOUNT, access_key_id="x", secret_access_key="x")
     Stubbed(target).answers("cloudwatch", "DescribeAlarms", {"MetricAlarms": []})
     alarm = CloudWatchAlarm(title="Errors", cloudwatch=MetricAlarm.model_validate(ERRORS))
@@ -65,7 +82,12 @@ def forecast(root: Path) -> AlarmForecast:
         root=root,
         directory=root,
         experiment=Experiment(slug="s", path="s.yaml", title="s", method=(), rollbacks=(), extension=extension),
-        system=System(system="shop", title="Shop", endpoint=Endpoint(url="http://shop"), alarms={"errors": alarm}),
+        system=System(
+            system="shop",
+            title="Shop",
+            endpoint=Endpoint(url="http://shop"),
+            **({"alarms": {"errors": alarm}} | on_prometheus),
+        ),
         target=target,
         history=history,
         base_url="http://shop",
@@ -96,6 +118,16 @@ def test_what_was_measured_is_in_the_forecast_and_in_the_history(tmp_path: Path)
     assert found.lags == Lags(measured_at=5.0, metric_s=300.0, notification_s=90.0)
     assert "measured here" in found.detail
     assert (found.worst_s or 0) > (before.worst_s or 0)
+
+
+def test_an_alarm_of_prometheus_is_not_forecast_with_the_lags_of_cloudwatch(tmp_path: Path) -> None:
+    keep(tmp_path, measured(REGION))
+    (tmp_path / "rules.yaml").write_text(RULES)
+    alarm = PrometheusAlarm(title="Errors", prometheus=PrometheusAlert(alert="Errors"))
+    server = PrometheusServer(url="http://127.0.0.1:9", rules="rules.yaml")
+    found = forecast(tmp_path, alarms={"errors": alarm}, prometheus=server)
+    assert found.feasible
+    assert found.lags is None
 
 
 @pytest.mark.parametrize("text", ["", "{half", '{"target": 1}', "\0"])

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from tocsin.actors.alarm_mutes import read_mutes, suppressor_of
 from tocsin.actors.context import RunContext
 from tocsin.alarms.delivery import ACTIONS
-from tocsin.aws.cloudwatch import ALARM_TYPES, definition_changes
+from tocsin.aws.cloudwatch import alarm_history, definition_changes
 from tocsin.aws.iam import Arns, Grant
 from tocsin.aws.mutes import GRANT
 from tocsin.aws.pages import listed
@@ -81,17 +81,7 @@ def read_actions(ctx: RunContext, name: str, alarm_name: str, since: float) -> I
         TargetError: CloudWatch did not answer.
     """
     with aws_errors(f"reading the actions of {alarm_name}"):
-        found = listed(
-            ctx.target.client("cloudwatch"),
-            "describe_alarm_history",
-            "AlarmHistoryItems",
-            AlarmName=alarm_name,
-            AlarmTypes=list(ALARM_TYPES),
-            HistoryItemType="Action",
-            StartDate=datetime.fromtimestamp(since, UTC),
-            ScanBy="TimestampAscending",
-        )
-        items = list(found)
+        items = alarm_history(ctx.target, "Action", alarm_name, since)
     for item in items:
         data = json.loads(item["HistoryData"])
         error, summary = data.get("error"), item["HistorySummary"]

@@ -6,11 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from tocsin.aws.cloudwatch import ALARM_TYPES, RECORDS_A_PAGE
-from tocsin.aws.pages import listed
+from tocsin.aws.cloudwatch import alarm_history
 from tocsin.aws.target import Target, aws_errors
 from tocsin.errors import TargetError
 from tocsin.model.system import AlarmState
@@ -99,18 +98,7 @@ class Histories:
     def _read(self, names: Sequence[str]) -> list[Mapping[str, Any]]:
         one = len(names) == 1
         with aws_errors(f"reading the history of {names[0] if one else f'{len(names)} alarms'}"):
-            found = listed(
-                self._target.client("cloudwatch"),
-                "describe_alarm_history",
-                "AlarmHistoryItems",
-                PaginationConfig={"PageSize": RECORDS_A_PAGE},
-                **({"AlarmName": names[0]} if one else {}),
-                AlarmTypes=list(ALARM_TYPES),
-                HistoryItemType="StateUpdate",
-                StartDate=datetime.fromtimestamp(self._since, UTC),
-                ScanBy="TimestampAscending",
-            )
-            return list(found)
+            return alarm_history(self._target, "StateUpdate", names[0] if one else None, self._since)
 
     def _untold(
         self, items: Sequence[Mapping[str, Any]], described: Mapping[str, Mapping[str, Any]]

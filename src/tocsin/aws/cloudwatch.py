@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from tocsin.aws.iam import Grant
 from tocsin.aws.pages import listed, pages
@@ -15,7 +16,7 @@ from tocsin.model.system import CloudWatchAlarm, CompositeAlarm, MetricAlarm, Sy
 
 NAMES_A_CALL = 100
 RECORDS_A_PAGE = 100
-"""The most that DescribeAlarms takes, of any kind of alarm; without a number a page holds 50.
+"""The most that DescribeAlarms and DescribeAlarmHistory take, of any kind of alarm; without a number a page holds 50.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
 """
 ALARM_TYPES = ("MetricAlarm", "CompositeAlarm", "LogAlarm")
@@ -57,6 +58,30 @@ DESCRIBE_GRANT = Grant(sid="Observe", actions=("cloudwatch:DescribeAlarms",))
 """What `describe_alarms` needs of IAM. Limited to some alarms it would leave out every composite alarm.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
 """
+
+
+def alarm_history(
+    target: Target, kind: Literal["Action", "StateUpdate"], alarm_name: str | None = None, since: float | None = None
+) -> list[Mapping[str, Any]]:
+    """Items of the history of an alarm, or of all in the account, oldest first; call it in `aws_errors`.
+
+    `since`: epoch seconds; CloudWatch keeps thirty days.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarmHistory.html
+    """
+    of = {} if alarm_name is None else {"AlarmName": alarm_name}
+    begins = {} if since is None else {"StartDate": datetime.fromtimestamp(since, UTC)}
+    items = listed(
+        target.client("cloudwatch"),
+        "describe_alarm_history",
+        "AlarmHistoryItems",
+        PaginationConfig={"PageSize": RECORDS_A_PAGE},
+        **of,
+        **begins,
+        AlarmTypes=list(ALARM_TYPES),
+        HistoryItemType=kind,
+        ScanBy="TimestampAscending",
+    )
+    return list(items)
 
 
 def put_alarms(system: System, target: Target) -> None:

@@ -123,7 +123,8 @@ def _alarms_can_ring(ctx: RunContext) -> str:
         for name, notes in _held(ctx, on_cloudwatch).items()
     }
     for name, found in forecasts.items():
-        ctx.history.record(AlarmForecast(at=ctx.now(), alarm=name, lags=lags, **asdict(found)))
+        used = lags if name in on_cloudwatch else None
+        ctx.history.record(AlarmForecast(at=ctx.now(), alarm=name, lags=used, **asdict(found)))
     stuck = [f"{name}: {found.detail}" for name, found in forecasts.items() if not found.feasible]
     if stuck:
         raise Refused("feasible", f"expected alarms that can ring, found some that cannot. {'; '.join(stuck)}.")

@@ -9,8 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from tocsin.alarms.delivery import parse_page
-from tocsin.aws.cloudwatch import describe_named
-from tocsin.aws.pages import listed
+from tocsin.aws.cloudwatch import alarm_history, describe_named
 from tocsin.aws.sqs import queue_url
 from tocsin.aws.target import aws_errors
 from tocsin.errors import NotFound
@@ -94,14 +93,7 @@ def _changed(described: Mapping[str, Any]) -> datetime:
 def _history(shop: Workshop, alarm: str) -> list[tuple[datetime, Mapping[str, Any]]]:
     """Time and data of each StateUpdate, the oldest first."""
     with aws_errors(f"reading the history of alarm {alarm}"):
-        items = listed(
-            shop.aws.client("cloudwatch"),
-            "describe_alarm_history",
-            "AlarmHistoryItems",
-            AlarmName=alarm,
-            HistoryItemType="StateUpdate",
-            ScanBy="TimestampAscending",
-        )
+        items = alarm_history(shop.ctx.target, "StateUpdate", alarm)
         return [(item["Timestamp"], json.loads(item["HistoryData"])) for item in items]
 
 
