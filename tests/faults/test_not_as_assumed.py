@@ -10,7 +10,7 @@ from tests.faults.stub.account import StubAws
 from tests.faults.stub.bench import FaultBench
 from tests.faults.stub.faults import ARGUMENTS, furnish
 
-from tocsin.errors import Incomplete, Refused, TargetError
+from tocsin.errors import Incomplete, NotFound, Refused, TargetError
 from tocsin.faults.rds import DbInstanceState, RdsStop
 from tocsin.model.events import FaultStage
 
@@ -46,6 +46,10 @@ def of_instance(**fields: Any) -> Spoil:
     return lambda services: services["rds"].set.update(fields)
 
 
+def parameters(group: str, status: str) -> dict[str, str]:
+    return {"DBParameterGroupName": group, "ParameterApplyStatus": status}
+
+
 REFUSED: dict[str, tuple[str, Spoil, str]] = {
     "stopped": ("rds_stop", instance_is("stopped"), "to be available, found it stopped"),
     "optimising": ("rds_reboot", instance_is("storage-optimization"), "to be available, found it storage-opt"),
@@ -76,7 +80,38 @@ REFUSED: dict[str, tuple[str, Spoil, str]] = {
         "member of the cluster aurora, which is stopped as a whole",
     ),
     "SQL Server": ("rds_stop", of_instance(Engine="sqlserver-se", MultiAZ=True), "found SQL Server in Multi-AZ"),
-    "no standby": ("rds_reboot", of_instance(Engine="postgres", MultiAZ=False), "to be Multi-AZ, found it in a single"),
+    "no standby": (
+        "rds_reboot",
+        of_instance(Engine="postgres", MultiAZ=False),
+        "it in a single zone, without the standby",
+    ),
+    "stopped by RDS Custom": (
+        "rds_stop",
+        of_instance(Engine="custom-oracle-ee", MultiAZ=False),
+        "one that AWS stops, found the engine custom-oracle-ee of RDS Custom",
+    ),
+    "rebooted by RDS Custom": (
+        "rds_reboot",
+        of_instance(Engine="custom-sqlserver-se", MultiAZ=False),
+        "one that AWS reboots, found the engine custom-sqlserver-se of RDS Custom",
+    ),
+    "parameters wait for the reboot": (
+        "rds_reboot",
+        of_instance(DBParameterGroups=[parameters("base", "in-sync"), parameters("tuned", "pending-reboot")]),
+        "have all of its parameters in force, found that those of tuned wait for a reboot",
+    ),
+    "parameters wait for the start": (
+        "rds_stop",
+        of_instance(DBParameterGroups=[parameters("tuned", "pending-reboot")]),
+        "found that those of tuned wait for a reboot",
+    ),
+    "a copy of RDS Custom": ("rds_restore_rehearsal", of_instance(Engine="custom-oracle-ee"), "of RDS Custom"),
+    "a copy of a member": (
+        "rds_restore_rehearsal",
+        of_instance(Engine="aurora-postgresql", DBClusterIdentifier="aurora"),
+        "found that it is a member of the cluster aurora",
+    ),
+    "a copy of what is stopped": ("rds_restore_rehearsal", instance_is("stopped"), "restores, found it stopped"),
     "too big": ("lambda_bad_release", latest(CodeSize=50_000_001), "at most 50 MB, found 50000001 bytes"),
     "an image": (
         "lambda_bad_release",
@@ -103,6 +138,23 @@ REFUSED: dict[str, tuple[str, Spoil, str]] = {
         of_service(deploymentController={"type": "CODE_DEPLOY"}),
         "deployment controller CODE_DEPLOY",
     ),
+    "blue and green": (
+        "ecs_bad_release",
+        lambda services: services["ecs"].service["deploymentConfiguration"].update(strategy="BLUE_GREEN"),
+        "deployed by rolling updates, found the deployment strategy BLUE_GREEN",
+    ),
+    "a revision that was deregistered": (
+        "ecs_bad_release",
+        lambda services: (
+            services["ecs"].definitions[services["ecs"].service["taskDefinition"]].update(status="INACTIVE")
+        ),
+        "the task definition till:1 of the ECS service shop/till to be ACTIVE, found it INACTIVE",
+    ),
+    "no module": (
+        "lambda_bad_release",
+        latest(Handler="bootstrap", Runtime="provided.al2023"),
+        "a module and a function, found 'bootstrap' of provided.al2023",
+    ),
     "one on each instance": ("ecs_scale", of_service(schedulingStrategy="DAEMON"), "scheduling strategy DAEMON"),
     "no failover": (
         "elasticache_failover",
@@ -113,6 +165,13 @@ REFUSED: dict[str, tuple[str, Spoil, str]] = {
         "elasticache_reboot",
         lambda services: services["elasticache"].set.update(ClusterEnabled=True),
         "to be off, found it on",
+    ),
+    "a cache with parameters that wait": (
+        "elasticache_reboot",
+        lambda services: services["elasticache"].of_nodes.update(
+            CacheParameterGroup={"CacheParameterGroupName": "tuned", "CacheNodeIdsToReboot": ["0001"]}
+        ),
+        "found that some of cache-001, cache-002 wait for a reboot",
     ),
     "a busy cache": (
         "elasticache_reboot",
@@ -129,6 +188,7 @@ POSSIBLE: dict[str, tuple[str, dict[str, Any], Spoil]] = {
     "SQL Server in one zone": ("rds_stop", {}, of_instance(Engine="sqlserver-se", MultiAZ=False)),
     "with a standby": ("rds_reboot", {"failover": True}, of_instance(Engine="postgres", MultiAZ=True)),
     "a primary": ("rds_reboot", {}, of_instance(MultiAZ=False, ReadReplicaDBInstanceIdentifiers=["copy"])),
+    "with its parameters": ("rds_reboot", {}, of_instance(DBParameterGroups=[parameters("base", "in-sync")])),
 }
 """What AWS does stop, and reboot, though it looks like the others."""
 
@@ -153,6 +213,18 @@ def test_what_aws_does_is_not_refused(account: StubAws, life: FaultBench, case: 
     assert life.inject(kind, **ARGUMENTS[kind], **more) is FaultStage.EFFECTIVE
     assert life.lifecycle.undo_all() == []
     assert account.services["rds"].instances["orders"].status == "available"
+
+
+def test_a_container_that_is_not_there_is_told_before_the_ledger_entry(account: StubAws, life: FaultBench) -> None:
+    with pytest.raises(TargetError, match=r"expected a container 'desk' .* found: till"):
+        life.inject("ecs_bad_release", cluster="shop", service="till", container="desk")
+    assert life.ledger.entries() == []
+
+
+def test_what_is_not_there_is_not_copied(account: StubAws, life: FaultBench) -> None:
+    with pytest.raises(NotFound, match="expected DB instance bills, found none"):
+        life.inject("rds_restore_rehearsal", **{**ARGUMENTS["rds_restore_rehearsal"], "instance": "bills"})
+    assert life.ledger.entries() == []
 
 
 def test_where_the_zones_are_not_told_nothing_fails_over(account: StubAws, life: FaultBench) -> None:

@@ -193,6 +193,8 @@ def _reason(aws: Aws) -> str:
 # --- bad release --------------------------------------------------------------------------------------------
 
 _OWN_FAMILY = "tocsin-"
+_ROLLING = "ROLLING"
+"""The strategy of deployments where nothing is said."""
 
 
 class DeployedState(State):
@@ -239,6 +241,7 @@ class EcsBadRelease(EcsServiceFault[DeployedState]):
         service = self._described(aws)
         if prior is None:
             self._check_deployed_by_ecs(service)
+            self._check_comes_back(aws, service["taskDefinition"])
             if self.circuit_breaker is not None:
                 _check_whole(service["deploymentConfiguration"])
         arn = service["taskDefinition"]
@@ -251,6 +254,7 @@ class EcsBadRelease(EcsServiceFault[DeployedState]):
         """Whether an UpdateService deploys, and rolls back.
 
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentController.html
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stop-service-deployment.html
 
         Raises:
             Refused: something else does.
@@ -262,6 +266,31 @@ class EcsBadRelease(EcsServiceFault[DeployedState]):
                 f"its deployment controller {controller}",
                 "UpdateService neither releases nor rolls back there",
             )
+        strategy = service.get("deploymentConfiguration", {}).get("strategy", _ROLLING)
+        if strategy != _ROLLING:
+            raise not_as_assumed(
+                f"the {self.resource} to be deployed by rolling updates",
+                f"the deployment strategy {strategy}",
+                "StopServiceDeployment rolls back there, and not the UpdateService of this fault",
+            )
+
+    def _check_comes_back(self, aws: Aws, arn: str) -> None:
+        """Whether the revision that runs can be deployed again: a service goes on running one that was deregistered.
+
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deregister-task-definition-v2.html
+
+        Raises:
+            Refused: it cannot.
+            TargetError: it has no such container.
+        """
+        found = self._definition(aws, arn)
+        if (status := found.get("status", "ACTIVE")) != "ACTIVE":
+            raise not_as_assumed(
+                f"the task definition {arn.rpartition('/')[2]} of the {self.resource} to be ACTIVE",
+                f"it {status}",
+                "ECS runs it on, and would not deploy it again. Deploy one that is ACTIVE, then drill again",
+            )
+        self._spoilt(found["containerDefinitions"])
 
     def broken(self, prior: DeployedState) -> DeployedState:
         deployment = prior.deployment
@@ -279,7 +308,6 @@ class EcsBadRelease(EcsServiceFault[DeployedState]):
         self._deploy(aws, prior.task_definition, prior.deployment)
 
     def look_ahead(self, aws: Aws, prior: DeployedState) -> None:
-        self._definition(aws, prior.task_definition)
         with aws_errors(f"looking for revisions of {_family(aws)}"):
             _revisions(aws.client("ecs"), _family(aws), "ACTIVE")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -46,7 +47,8 @@ class _OnReplicationGroup(Fault[ReplicationGroupState]):
 
     def observe(self, aws: Aws, prior: ReplicationGroupState | None) -> ReplicationGroupState:
         group = self._group(aws)
-        statuses = {str(group["Status"]), *(node["CacheClusterStatus"] for node in self._nodes(aws, group))}
+        nodes = self._nodes(aws, group)
+        statuses = {str(group["Status"]), *(node["CacheClusterStatus"] for node in nodes)}
         if prior is None:
             if statuses != {"available"}:
                 raise not_as_assumed(
@@ -54,11 +56,11 @@ class _OnReplicationGroup(Fault[ReplicationGroupState]):
                     ", ".join(sorted(statuses)),
                     "what is going on there would be taken for ours. Wait until it is over",
                 )
-            self._check_possible(group)
+            self._check_possible(group, nodes)
         return ReplicationGroupState(settled=statuses == {"available"})
 
-    def _check_possible(self, group: dict[str, Any]) -> None:
-        """Whether AWS can do it to this group.
+    def _check_possible(self, group: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> None:
+        """Whether AWS can do it to this group, and leave it as it was.
 
         Raises:
             Refused: it cannot.
@@ -106,7 +108,7 @@ class ElasticacheFailover(_OnReplicationGroup):
 
     node_group: str = Field(default="0001", pattern=r"^\d{1,4}$", description="id of the node group (shard)")
 
-    def _check_possible(self, group: dict[str, Any]) -> None:
+    def _check_possible(self, group: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> None:
         if group.get("AutomaticFailover", "enabled") != "enabled":
             raise not_as_assumed(
                 f"automatic failover of {self.resource} to be enabled",
@@ -126,7 +128,8 @@ class ElasticacheFailover(_OnReplicationGroup):
 class ElasticacheReboot(_OnReplicationGroup):
     """Reboot every node of a replication group at once: an outage, and what the nodes held is lost.
 
-    A reboot is no failover. Not for groups with cluster mode enabled.
+    A reboot is no failover. Not for groups with cluster mode enabled, nor for those with parameters that wait for a
+    reboot, which would be in force afterwards.
     https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_RebootCacheCluster.html
     """
 
@@ -138,10 +141,16 @@ class ElasticacheReboot(_OnReplicationGroup):
         "elasticache:RebootCacheCluster",
     )
 
-    def _check_possible(self, group: dict[str, Any]) -> None:
+    def _check_possible(self, group: dict[str, Any], nodes: Sequence[dict[str, Any]]) -> None:
         if group.get("ClusterEnabled", False):
             raise not_as_assumed(
                 f"cluster mode of {self.resource} to be off", "it on", "AWS reboots no node of such a group"
+            )
+        if waiting := [node["CacheClusterId"] for node in nodes if _waits(node.get("CacheParameterGroup", {}))]:
+            raise not_as_assumed(
+                f"{self.resource} to have all of its parameters in force",
+                f"that some of {', '.join(waiting)} wait for a reboot",
+                "they would be in force afterwards, and no undo takes that back. Reboot it yourself, then drill again",
             )
 
     def inject(self, aws: Aws, prior: ReplicationGroupState) -> None:
@@ -155,3 +164,11 @@ class ElasticacheReboot(_OnReplicationGroup):
                 CacheClusterId=node["CacheClusterId"],
                 CacheNodeIdsToReboot=[one["CacheNodeId"] for one in node["CacheNodes"]],
             )
+
+
+def _waits(group: Mapping[str, Any]) -> bool:
+    """Whether a node has parameters that its next reboot puts in force.
+
+    https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_CacheParameterGroupStatus.html
+    """
+    return bool(group.get("CacheNodeIdsToReboot")) or group.get("ParameterApplyStatus") == "pending-reboot"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, JsonValue, model_validator
@@ -48,8 +51,14 @@ class _Described(NamedTuple):
     others: dict[str, JsonValue]
 
 
+_DRAINING = "draining"
+_LONGEST_DRAINING_S = 3600.0
+"""The longest deregistration delay; where nothing is said it is five minutes.
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html
+"""
+_POLL_WALL_S = 0.1
 _NOT_REGISTERED = frozenset(
-    {"Elb.RegistrationInProgress", "Target.DeregistrationInProgress", "Target.NotRegistered", "draining"}
+    {"Elb.RegistrationInProgress", "Target.DeregistrationInProgress", "Target.NotRegistered", _DRAINING}
 )
 """Reasons and states of a target that is not registered, or not yet, or not for long. In all others it is, also where
 it is unhealthy: whether it should be healthy is for the drill to say.
@@ -71,6 +80,7 @@ class ElbTargetDeregistered(Fault[TargetsState]):
     replaced meanwhile, and then its address is nobody's, or somebody else's. Each target is remembered with its task,
     and one whose task has ended is not registered again: ECS has registered its replacement. For the same reason no
     schedule ends this fault: its one call could not ask. Without a service, what was registered is registered again.
+    An IP address cannot be registered again before its deregistration delay is over: the undo waits for that.
     https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-register-targets.html
     """
 
@@ -135,10 +145,29 @@ class ElbTargetDeregistered(Fault[TargetsState]):
         aws.ask(doing, aws.client("elbv2").deregister_targets, TargetGroupArn=arn, Targets=targets)
 
     def undo(self, aws: Aws, prior: TargetsState) -> None:
+        self._await_drained(aws, prior)
         targets = [target.request for target in self._living(aws, prior)]
         if targets:
             doing, arn = f"registering targets of the {self.resource} again", self._arn(aws)
             aws.ask(doing, aws.client("elbv2").register_targets, TargetGroupArn=arn, Targets=targets)
+
+    def _await_drained(self, aws: Aws, prior: TargetsState) -> None:
+        """Until every address among the targets has drained: before, it cannot be registered again; an instance can.
+
+        https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-register-targets.html
+
+        Raises:
+            TargetError: one drains for longer than a load balancer lets it.
+        """
+        deadline = time.monotonic() + _LONGEST_DRAINING_S / aws.target.scale
+        while addresses := list(_draining(prior.targets, self._states(aws))):
+            if time.monotonic() > deadline:
+                raise TargetError(
+                    f"expected {', '.join(addresses)} to have left the {self.resource}, so that they can be registered "
+                    "again, found them draining"
+                )
+            # An undo is not cut short.
+            time.sleep(max(_POLL_WALL_S, 5.0 / aws.target.scale))
 
     def _arn(self, aws: Aws) -> str:
         with aws_errors(f"looking for the {self.resource}"):
@@ -195,6 +224,20 @@ class ElbTargetDeregistered(Fault[TargetsState]):
         if self.cluster is not None:
             running = {task["taskArn"] for task in described_tasks(aws, self.cluster, arns) if is_running(task)}
         return [target for target in prior.targets if not target.task or target.task in running]
+
+
+def _draining(targets: Iterable[TakenTarget], states: Mapping[tuple[str, int | None], _Described]) -> Iterator[str]:
+    """Those of the targets that are IP addresses, and draining."""
+    for target in targets:
+        found = states.get((target.id, target.port))
+        if found is not None and found.state == _DRAINING and _is_address(target.id):
+            yield target.id
+
+
+def _is_address(target: str) -> bool:
+    with suppress(ValueError):  # an instance, a function, a load balancer
+        return bool(ip_address(target))
+    return False
 
 
 def _port(target: Mapping[str, Any]) -> int | None:

@@ -126,6 +126,12 @@ class LambdaBadRelease(Fault[ReleaseState]):
                 f"the package type {kind}",
                 "there is no code of it that could be put back. Release a bad image by a process of your own",
             )
+        if "." not in latest["Handler"]:
+            raise not_as_assumed(
+                f"{self.function} to have a handler of a module and a function",
+                f"'{latest['Handler']}' of {latest['Runtime']}",
+                "no bad version of it can be made. Release one by a process of your own",
+            )
         if size > _LARGEST_UPLOAD:
             raise not_as_assumed(
                 f"a package of {self.function} of at most 50 MB", f"{size} bytes", "Lambda takes no larger one back"

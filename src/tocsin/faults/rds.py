@@ -148,6 +148,11 @@ def _pool_config(pool: ProxyPoolState) -> dict[str, JsonValue]:
 
 INSTANCE = r"^[a-zA-Z][a-zA-Z0-9-]{0,62}$"
 """Identifier of a DB instance."""
+CUSTOM = "custom-"
+"""So the engines of RDS Custom begin, of which the application is in the hands of whoever runs it.
+https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBInstance.html
+"""
+_WAITING = "pending-reboot"
 _AVAILABLE = "available"
 _ON_ITS_WAY = {"stopping": "stopped", "starting": "stopped", "backing-up": _AVAILABLE}
 """Statuses on the way from or to another; a snapshot is taken of a running instance."""
@@ -167,6 +172,9 @@ class _OnDbInstance(Fault[DbInstanceState]):
 
     state: ClassVar[type[State]] = DbInstanceState
     aws_service: ClassVar[str] = "rds"
+
+    doing: ClassVar[str]
+    """What AWS does to it, in words."""
 
     instance: str = Field(pattern=INSTANCE, description="identifier of the DB instance")
 
@@ -190,15 +198,35 @@ class _OnDbInstance(Fault[DbInstanceState]):
                     f"it {status}",
                     "what is there would not come back, or not by this fault's undo. Wait until it is available",
                 )
-            self._check_possible(found)
+            for obstacle in self._not_done(found):
+                raise not_as_assumed(
+                    f"{self.resource} to be one that AWS {self.doing}",
+                    obstacle,
+                    "AWS would refuse to. Name another, or do something else to it",
+                )
+            self._check_nothing_waits(found)
         return DbInstanceState(status=_ON_ITS_WAY.get(status, status))
 
-    def _check_possible(self, found: Mapping[str, Any]) -> None:
-        """Whether AWS can do it to this instance.
+    def _not_done(self, found: Mapping[str, Any]) -> Iterator[str]:
+        """Why AWS would not do it to this instance, as far as its description tells; RDS leaves out what it has not."""
+        if found.get("Engine", "").startswith(CUSTOM):
+            yield f"the engine {found['Engine']} of RDS Custom"
+
+    def _check_nothing_waits(self, found: Mapping[str, Any]) -> None:
+        """Whether it comes back as it was: an engine that starts takes the parameters that wait for that.
+
+        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBParameterGroupStatus.html
 
         Raises:
-            Refused: it cannot.
+            Refused: it does not.
         """
+        groups = found.get("DBParameterGroups", ())
+        if waiting := [one["DBParameterGroupName"] for one in groups if one.get("ParameterApplyStatus") == _WAITING]:
+            raise not_as_assumed(
+                f"{self.resource} to have all of its parameters in force",
+                f"that those of {', '.join(waiting)} wait for a reboot",
+                "they would be in force afterwards, and no undo takes that back. Reboot it yourself, then drill again",
+            )
 
     def _described(self, aws: Aws) -> Mapping[str, Any]:
         found = find_instance(aws.target, self.instance)
@@ -213,10 +241,12 @@ class _OnDbInstance(Fault[DbInstanceState]):
 class RdsReboot(_OnDbInstance):
     """Reboot a DB instance: connections break, and new ones are refused until it is back.
 
+    What AWS does not reboot is refused: RDS Custom. So is one with parameters that wait for a reboot.
     https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_RebootDBInstance.html
     """
 
     kind: ClassVar[str] = "rds_reboot"
+    doing: ClassVar[str] = "reboots"
     summary: ClassVar[str] = "reboot a DB instance (AWS mends it)"
     permissions: ClassVar[tuple[str, ...]] = ("rds:DescribeDBInstances", "rds:RebootDBInstance")
     effect_within_s: ClassVar[float] = 900.0
@@ -225,13 +255,10 @@ class RdsReboot(_OnDbInstance):
 
     failover: bool = Field(default=False, description="Multi-AZ only: over to the standby")
 
-    def _check_possible(self, found: Mapping[str, Any]) -> None:
+    def _not_done(self, found: Mapping[str, Any]) -> Iterator[str]:
+        yield from super()._not_done(found)
         if self.failover and not found["MultiAZ"]:
-            raise not_as_assumed(
-                f"{self.resource} to be Multi-AZ",
-                "it in a single zone",
-                "there is no standby to fail over to. Leave `failover` out",
-            )
+            yield "it in a single zone, without the standby that `failover` is to"
 
     def broken(self, prior: DbInstanceState) -> DbInstanceState:
         return DbInstanceState(status="rebooting")
@@ -252,30 +279,17 @@ _REPLICAS = ("ReadReplicaDBInstanceIdentifiers", "ReadReplicaDBClusterIdentifier
 _SOURCES = ("ReadReplicaSourceDBInstanceIdentifier", "ReadReplicaSourceDBClusterIdentifier")
 
 
-def _not_stopped(found: Mapping[str, Any]) -> Iterator[str]:
-    """Why AWS does not stop an instance, as far as its description tells; RDS leaves out what it has not.
-
-    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StopInstance.html
-    """
-    if replicas := [name for member in _REPLICAS for name in found.get(member, ())]:
-        yield f"that it has read replicas ({', '.join(replicas)})"
-    if sources := [found[member] for member in _SOURCES if found.get(member)]:
-        yield f"that it is a read replica of {', '.join(sources)}"
-    if cluster := found.get("DBClusterIdentifier"):
-        yield f"that it is a member of the cluster {cluster}, which is stopped as a whole"
-    if "sqlserver" in found.get("Engine", "") and found["MultiAZ"]:
-        yield "SQL Server in Multi-AZ"
-
-
 class RdsStop(_OnDbInstance):
     """Stop a DB instance; the undo starts it again. Data and endpoint stay.
 
     An instance that is still stopping cannot be started: the undo waits for it. AWS itself starts it after seven days.
-    What AWS does not stop is refused: replicas and what has some, members of a cluster, SQL Server in Multi-AZ.
+    What AWS does not stop is refused: replicas and what has some, members of a cluster, SQL Server in Multi-AZ, RDS
+    Custom. So is one with parameters that wait for a reboot.
     https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_StopInstance.html
     """
 
     kind: ClassVar[str] = "rds_stop"
+    doing: ClassVar[str] = "stops"
     summary: ClassVar[str] = "stop a DB instance"
     permissions: ClassVar[tuple[str, ...]] = (
         "rds:DescribeDBInstances",
@@ -285,11 +299,16 @@ class RdsStop(_OnDbInstance):
     effect_within_s: ClassVar[float] = 1800.0
     begins_within_s: ClassVar[float] = _BEGINS_WITHIN_S
 
-    def _check_possible(self, found: Mapping[str, Any]) -> None:
-        for obstacle in _not_stopped(found):
-            raise not_as_assumed(
-                f"{self.resource} to be one that AWS stops", obstacle, "AWS would refuse to. Name another, or reboot it"
-            )
+    def _not_done(self, found: Mapping[str, Any]) -> Iterator[str]:
+        yield from super()._not_done(found)
+        if replicas := [name for member in _REPLICAS for name in found.get(member, ())]:
+            yield f"that it has read replicas ({', '.join(replicas)})"
+        if sources := [found[member] for member in _SOURCES if found.get(member)]:
+            yield f"that it is a read replica of {', '.join(sources)}"
+        if cluster := found.get("DBClusterIdentifier"):
+            yield f"that it is a member of the cluster {cluster}, which is stopped as a whole"
+        if "sqlserver" in found.get("Engine", "") and found["MultiAZ"]:
+            yield "SQL Server in Multi-AZ"
 
     def broken(self, prior: DbInstanceState) -> DbInstanceState:
         return DbInstanceState(status="stopped")

@@ -20,11 +20,12 @@ from tocsin.aws.iam import Arns, Grant
 from tocsin.aws.rds import ENTRY_TAG, WRITTEN_BEFORE_TAG, find_instance, tags_of
 from tocsin.aws.target import Aws, aws_errors
 from tocsin.errors import Busy, NotFound, TargetError
-from tocsin.faults.base import Fault, State
-from tocsin.faults.rds import INSTANCE
+from tocsin.faults.base import Fault, State, not_as_assumed
+from tocsin.faults.rds import CUSTOM, INSTANCE
 
 _HORIZON = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text"
 _AVAILABLE, _CREATING, _DELETING, _FAILED = "available", "creating", "deleting", "failed"
+_TAKEN_OF = (_AVAILABLE, "storage-optimization")
 _POLL_S, _POLL_WALL_S = 5.0, 0.1
 
 
@@ -90,7 +91,7 @@ class RdsRestoreRehearsal(Fault[Rehearsed]):
             "rds:CreateDBSnapshot": (source, snapshot),
             "rds:DeleteDBInstance": (restored,),
             "rds:DeleteDBSnapshot": (snapshot,),
-            "rds:DescribeDBInstances": (restored,),
+            "rds:DescribeDBInstances": (source, restored),
             "rds:DescribeDBSnapshots": (snapshot,),
             "rds:RestoreDBInstanceFromDBSnapshot": (snapshot, restored, *groups),
             "secretsmanager:GetSecretValue": (secret_arn(self.secret, arns),),
@@ -101,6 +102,8 @@ class RdsRestoreRehearsal(Fault[Rehearsed]):
         yield from keys.of_instance(aws.target, self.instance)
 
     def observe(self, aws: Aws, prior: Rehearsed | None) -> Rehearsed:
+        if prior is None:
+            self._check_can_be_copied(aws)
         found = self._instance(aws)
         if found is not None and prior is None:
             raise TargetError(
@@ -112,6 +115,26 @@ class RdsRestoreRehearsal(Fault[Rehearsed]):
             instance=ours,
             available=ours and found is not None and found["DBInstanceStatus"] == _AVAILABLE,
         )
+
+    def _check_can_be_copied(self, aws: Aws) -> None:
+        """Whether AWS takes a snapshot of it now, and makes another instance of that.
+
+        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_CreateDBSnapshot.html
+        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_RestoreDBInstanceFromDBSnapshot.html
+
+        Raises:
+            NotFound: there is no such instance.
+            Refused: it does not.
+        """
+        source = find_instance(aws.target, self.instance)
+        if source is None:
+            raise NotFound(f"expected DB instance {self.instance}, found none of that name")
+        for obstacle in _not_copied(source):
+            raise not_as_assumed(
+                f"DB instance {self.instance} to be one that AWS takes a snapshot of and restores",
+                obstacle,
+                "there would be no copy. Name another, or rehearse it by a process of your own",
+            )
 
     def broken(self, prior: Rehearsed) -> Rehearsed:
         return Rehearsed(snapshot=True, instance=True, available=True)
@@ -195,6 +218,16 @@ class RdsRestoreRehearsal(Fault[Rehearsed]):
 
     def _deadline(self, aws: Aws) -> float:
         return time.monotonic() + self.effect_within_s / aws.target.scale
+
+
+def _not_copied(source: Mapping[str, Any]) -> Iterator[str]:
+    """Why there would be no copy of an instance, as RDS describes it."""
+    if (status := source["DBInstanceStatus"]) not in _TAKEN_OF:
+        yield f"it {status}"
+    if cluster := source.get("DBClusterIdentifier"):
+        yield f"that it is a member of the cluster {cluster}"
+    if source.get("Engine", "").startswith(CUSTOM):
+        yield f"the engine {source['Engine']} of RDS Custom"
 
 
 def _snapshot(aws: Aws) -> str:

@@ -123,6 +123,8 @@ class ElastiCache:
         self.group = Thing(clock, "available")
         self.nodes = {"cache-001": Thing(clock, "available"), "cache-002": Thing(clock, "available")}
         self.set: Asked = {"AutomaticFailover": "enabled", "ClusterEnabled": False}
+        self.of_nodes: Asked = {}
+        """What else the nodes show."""
 
     def describe_replication_groups(self, asked: Asked) -> Asked:
         arn = "arn:aws:elasticache:eu-west-1:123456789012:replicationgroup:cache"
@@ -135,7 +137,7 @@ class ElastiCache:
     def describe_cache_clusters(self, asked: Asked) -> Asked:
         name = asked["CacheClusterId"]
         shown = {"CacheClusterId": name, "CacheClusterStatus": self.nodes[name].status}
-        return {"CacheClusters": [{**shown, "CacheNodes": [{"CacheNodeId": "0001"}]}]}
+        return {"CacheClusters": [{**shown, "CacheNodes": [{"CacheNodeId": "0001"}], **self.of_nodes}]}
 
     def test_failover(self, asked: Asked) -> Asked:
         self.group.goes("modifying", "available")

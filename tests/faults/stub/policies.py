@@ -108,9 +108,12 @@ class DynamoDb:
 
 
 class Elb:
-    """One target group with two healthy targets."""
+    """One target group with two healthy targets; with a `delay` they drain for so long, and cannot come back before."""
 
     def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.delay = 0.0
+        self._drained_at: dict[tuple[str, int], float] = {}
         self.targets: dict[tuple[str, int], Asked] = {}
         self.health: dict[tuple[str, int], Asked] = {}
         """Of those that are not healthy."""
@@ -130,15 +133,28 @@ class Elb:
             {"Target": dict(one), "TargetHealth": dict(self.health.get(address, healthy))}
             for address, one in self.targets.items()
         ]
-        return {"TargetHealthDescriptions": shown}
+        draining = [
+            {"Target": {"Id": host, "Port": port}, "TargetHealth": {"State": "draining"}}
+            for host, port in self._drained_at
+            if self._drains((host, port))
+        ]
+        return {"TargetHealthDescriptions": [*shown, *draining]}
+
+    def _drains(self, address: tuple[str, int]) -> bool:
+        return self._clock.now < self._drained_at.get(address, 0.0)
 
     def deregister_targets(self, asked: Asked) -> Asked:
         for one in asked["Targets"]:
             self.targets.pop((one["Id"], one["Port"]), None)
+            if self.delay:
+                self._drained_at[one["Id"], one["Port"]] = self._clock.until(self.delay)
         return {}
 
     def register_targets(self, asked: Asked) -> Asked:
         for one in asked["Targets"]:
+            if self._drains((one["Id"], one["Port"])) and not one["Id"].startswith("i-"):
+                raise StubError("InvalidTarget", f"{one['Id']} is draining")
+            self._drained_at.pop((one["Id"], one["Port"]), None)
             self._add(one)
         return {}
 
