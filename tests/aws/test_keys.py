@@ -25,11 +25,13 @@ def account(monkeypatch: pytest.MonkeyPatch) -> StubAws:
     stub = StubAws(Clock(monkeypatch))
     stub.install(monkeypatch)
     furnish(stub)
+    stub.services["lambda"].source_key = None
     return stub
 
 
 def encrypted(account: StubAws, key: str) -> None:
     account.services["lambda"].latest["KMSKeyArn"] = key
+    account.services["lambda"].source_key = key
     account.services["secretsmanager"].described["KmsKeyId"] = key
     account.services["rds"].keys["orders"] = key
     for queue in account.services["sqs"].queues.values():
@@ -50,6 +52,7 @@ NEEDED = {
     "sqs_poison_message": {"kms:Decrypt", "kms:GenerateDataKey"},
     "lambda_environment_credential": {"kms:CreateGrant", "kms:Decrypt", "kms:Encrypt"},
     "endpoint_override": {"kms:CreateGrant", "kms:Decrypt", "kms:Encrypt"},
+    "lambda_bad_release": {"kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"},
     "postgres_lock": {"kms:Decrypt"},
     "rds_restore_rehearsal": {"kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey"},
 }
@@ -143,3 +146,27 @@ def test_a_parameter_that_may_not_be_decrypted_says_what_is_missing(account: Stu
         TargetError, match="SecureString, kms:Decrypt with its key must be allowed: AWS answered Access"
     ):
         resolve_system(SHOP, TARGET)
+
+
+DESK = System.model_validate(
+    {
+        "system": "desk",
+        "title": "Desk",
+        "endpoint": {"url": "https://desk.example.com"},
+        "notifications": {"queue": "orders"},
+        "messages": {"document": "desk.asyncapi.yaml", "taps": {"done": {"queue": "orders-dlq"}}},
+        "identities": {"clerk": {"secret": "orders", "login": "/login"}},
+    }
+)
+
+
+@pytest.mark.parametrize("what", ["queue of the pager", "queue of a tap", "secret of an identity"])
+def test_what_a_system_lets_drills_read_is_read_with_its_key(account: StubAws, what: str) -> None:
+    assert list(keys.grants(TARGET, DESK)) == []
+    if what == "secret of an identity":
+        account.services["secretsmanager"].described["KmsKeyId"] = KEY
+    else:
+        queue = "orders" if what == "queue of the pager" else "orders-dlq"
+        account.services["sqs"].queues[queue].attributes["KmsMasterKeyId"] = KEY
+    (grant,) = keys.grants(TARGET, DESK)
+    assert (grant.actions, grant.resources) == (("kms:Decrypt",), (KEY,))

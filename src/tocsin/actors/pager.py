@@ -19,7 +19,8 @@ def grants(system: System, arns: Arns) -> Iterator[Grant]:
     if system.notifications is not None:
         yield Grant(
             sid="ReadNotifications",
-            actions=("sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:DeleteMessage"),
+            # Whether SNS may write to it, `tocsin doctor` reads in its policy.
+            actions=("sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:DeleteMessage"),
             resources=(arns("sqs", system.notifications.queue),),
         )
 

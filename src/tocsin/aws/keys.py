@@ -23,15 +23,24 @@ SENDING = ("kms:Decrypt", "kms:GenerateDataKey")
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html"""
 CONFIGURING = ("kms:CreateGrant", "kms:Decrypt", "kms:Encrypt")
 """https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars-encryption.html"""
+PACKAGING = ("kms:Decrypt", "kms:GenerateDataKey")
+"""https://docs.aws.amazon.com/lambda/latest/dg/encrypt-zip-package.html"""
 RESTORING = ("kms:CreateGrant", "kms:DescribeKey")
 """https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Overview.Encryption.Keys.html"""
 _SID = "UseKeys"
 
 
 def grants(target: Target, system: System) -> Iterator[Grant]:
-    """What a system needs of keys: that of the queue of its notifications, and those of parameters that name things."""
+    """What a system needs of keys: those of the queues that drills read, of the secrets with which synthetic users sign
+    in, and of the parameters that name things.
+    """
     if system.notifications is not None:
         yield from of_queue(target, system.notifications.queue, RECEIVING)
+    if system.messages is not None:
+        for tap in system.messages.taps.values():
+            yield from of_queue(target, tap.queue, RECEIVING)
+    for identity in system.identities.values():
+        yield from of_secret(target, identity.secret)
     for lookup in system.lookups.values():
         if isinstance(lookup, ParameterLookup):
             yield from of_parameter(target, lookup.parameter)
@@ -51,6 +60,13 @@ def of_function(target: Target, name: str, actions: tuple[str, ...]) -> Iterator
     with suppress(TargetError), aws_errors(f"reading the key of Lambda {name}"):  # as above
         found = target.client("lambda").get_function_configuration(FunctionName=name)
         yield from _with_key(target, found.get("KMSKeyArn"), actions)
+
+
+def of_package(target: Target, name: str) -> Iterator[Grant]:
+    """What reading the .zip archive of a function, and giving it another, need of its key, as `of_queue`."""
+    with suppress(TargetError), aws_errors(f"reading the key of the code of Lambda {name}"):  # as above
+        code = target.client("lambda").get_function(FunctionName=name)["Code"]
+        yield from _with_key(target, code.get("SourceKMSKeyArn"), PACKAGING)
 
 
 def of_secret(target: Target, name: str) -> Iterator[Grant]:

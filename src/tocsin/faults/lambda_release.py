@@ -9,12 +9,13 @@ import io
 import json
 import urllib.request
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue
 
-from tocsin.aws.iam import Arns
+from tocsin.aws import keys
+from tocsin.aws.iam import Arns, Grant
 from tocsin.aws.target import Aws, aws_errors
 from tocsin.errors import TargetError, Unavailable
 from tocsin.faults.base import Fault, ScheduledCall, State, not_as_assumed
@@ -81,6 +82,10 @@ class LambdaBadRelease(Fault[ReleaseState]):
 
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
         return function_scope(self.function, arns)
+
+    def key_grants(self, aws: Aws) -> Iterator[Grant]:
+        yield from keys.of_function(aws.target, self.function, keys.CONFIGURING)
+        yield from keys.of_package(aws.target, self.function)
 
     def observe(self, aws: Aws, prior: ReleaseState | None) -> ReleaseState:
         client = aws.client("lambda")
