@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests import environment, secret_scan
+from tests.shared import pytest_runtest_teardown as pytest_runtest_teardown  # a hook of pytest's
 
 from tocsin.masking import KNOWN
 

@@ -1,0 +1,79 @@
+"""What a folder's tests share ends with the last of them, and not with the session."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
+
+CONFTEST = """
+import pytest
+
+@pytest.fixture(scope="session")
+def shared():
+    print("begins", {name!r})
+    yield
+    print("ends", {name!r})
+
+@pytest.fixture(scope="session")
+def built_on(shared):
+    print("builds", {name!r})
+    yield
+    print("razes", {name!r})
+"""
+TEST = """
+import pytest
+
+@pytest.fixture(scope="session")
+def of_the_file():
+    print("opens", __name__)
+    yield
+    print("closes", __name__)
+
+def test_one(built_on, of_the_file):
+    print("first", __name__)
+
+def test_between():
+    pass
+
+@pytest.mark.parametrize("path", ["a/b", "::"])
+def test_two(shared, of_the_file, path):
+    print("last", __name__)
+"""
+
+
+def test_it_ends_before_the_tests_of_another_folder_begin(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "conftest.py").write_text("from tests.shared import pytest_runtest_teardown\n")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "conftest.py").write_text(CONFTEST.format(name=folder))
+        (tmp_path / folder / f"test_{folder}.py").write_text(TEST)
+    (tmp_path / "a" / "test_after.py").write_text("def test_after():\n    print('still', __name__)\n")
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-s",
+        "-p",
+        "no:cacheprovider",
+        "a/test_a.py",
+        "a/test_after.py",
+        "b",
+    ]
+    environment = {"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [line.lstrip(".") for line in done.stdout.splitlines() if line.lstrip(".").count(" ") == 1]
+    alone = ["begins a", "builds a", "opens test_a", "first test_a", "last test_a", "last test_a", "closes test_a"]
+    assert told[: len(alone)] == alone
+    assert told[len(alone) :] == [
+        *("still test_after", "razes a", "ends a"),
+        *(line.replace("test_a", "test_b").replace(" a", " b") for line in alone),
+        *("razes b", "ends b"),
+    ]
