@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -138,3 +140,25 @@ def test_what_others_had_set_is_set_again(stop: StopRequest) -> None:
     with signals_to(StopRequest()):
         pass
     assert signal.set_wakeup_fd(inside) == inside
+
+
+TAKES_ALL = f"""
+import faulthandler, signal
+from tocsin.commands.heard import heard_at_once
+
+faulthandler.dump_traceback_later({PATIENCE_S}, exit=True)
+open_now = []
+signal.signal(signal.SIGALRM, lambda *_: [one.first(signal.SIGALRM) for one in open_now])
+signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+for number in range(500):
+    with heard_at_once(lambda *_: None) as heard:
+        open_now[:] = [heard]
+signal.setitimer(signal.ITIMER_REAL, 0)
+print("ended")
+"""
+
+
+def test_it_ends_also_while_a_handler_takes_all_that_was_written() -> None:
+    """A message that tells the thread to end would be taken, too: the thread, and so the command, waited for ever."""
+    done = subprocess.run([sys.executable, "-c", TAKES_ALL], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 
 Came = Callable[[int, float], object]
@@ -27,7 +27,6 @@ Came = Callable[[int, float], object]
 _SO_TIMESTAMP = 29
 """Of Linux (asm-generic/socket.h); Python has no name for it. A message that comes along is named the same."""
 _TIMEVAL = struct.Struct("@ll")
-_END = b"\0"
 _OURS: set[int] = set()
 """Descriptors that signals are written to; a child that was forked has them too, and must not write there."""
 
@@ -87,8 +86,8 @@ def heard_at_once(came: Came) -> Iterator[Heard]:
             signal.set_wakeup_fd(before)
             _OURS.discard(writer.fileno())
             end.set()
-            with suppress(OSError):  # it is full: whoever waits is awake
-                writer.send(_END)
+            # A message could be taken by a handler, which takes all there are; this wakes whoever waits, for good.
+            reader.shutdown(socket.SHUT_RD)
             thread.join()
 
 
@@ -99,7 +98,7 @@ def _listen(reader: socket.socket, heard: Heard, came: Came, end: threading.Even
         # Waited for apart from taken: where this thread cannot go on, a handler in Python can still take it.
         waiting.poll()
         found = heard.take()
-        if found is not None and found[0] != _END[0]:
+        if found is not None:
             came(*found)
 
 
