@@ -80,7 +80,7 @@ HOUSE: Mapping[str, Room] = {
     ),
     "procedures": Room(("procedures",), ("faults", "alarms", "asking alarms", "aws", "project", "errors", "model")),
     "canary": Room(("canary",), ("project", "errors", "masking", "model")),
-    "load": Room(("load",), ("model",), "runs in Locust's own processes"),
+    "load": Room(("load", "load_seconds"), ("model",), "runs in Locust's own processes"),
     "actors": Room(
         ("actors",),
         _ACTING,
