@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from tocsin.errors import Refused
@@ -12,11 +11,6 @@ from tocsin.errors import Refused
 def yes(value: object) -> bool:
     """A tolerance that is content with any answer."""
     return value is not None
-
-
-def sleep(secs: float) -> None:
-    """A function of somebody else, which nobody can end."""
-    time.sleep(secs)
 
 
 class Latch:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.actors import answers
 
 from tocsin.actors.context import RunContext
 from tocsin.actors.injector import Injector
@@ -224,7 +225,7 @@ def stage(tmp_path: Path, shop: Shop) -> Stage:
     return stage
 
 
-def wait_for(what: str, seen: Callable[[], bool], timeout_s: float = 30) -> None:
+def wait_for(what: str, seen: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not seen():
         if time.monotonic() > deadline:
@@ -265,6 +266,14 @@ class Script:
     @property
     def events(self) -> list[Event]:
         return self.stage.events()
+
+
+@pytest.fixture
+def latch() -> Iterator[answers.Latch]:
+    """What hangs in functions of an experiment, until the test is over."""
+    answers.latch = answers.Latch()
+    yield answers.latch
+    answers.latch.let_go.set()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.actors import answers
 from tests.actors.conftest import Script, wait_for
 from tests.secret_scan import Secret, files_below, leaks
 
@@ -292,7 +293,11 @@ def test_a_pause_of_the_method_ends_with_the_drill(script: Script, when: str) ->
             injector.run_method()
 
 
-def test_a_process_of_the_method_ends_with_the_drill_and_all_that_it_began(script: Script, tmp_path: Path) -> None:
+def test_a_process_of_the_method_ends_with_the_drill_and_all_that_it_began(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # That the drill does not wait for one that is slow to end is shown elsewhere.
+    monkeypatch.setattr("tocsin.actors.attended.GRACE_WALL_S", LONG_S)
     begun = tmp_path / "pid"
     injector = script.injector(method=[process(f"sleep {LONG_S} & echo $! > {begun}; wait")])
 
@@ -344,7 +349,9 @@ def test_what_is_not_over_in_time_is_ended_and_has_failed(script: Script, tmp_pa
     pid = tmp_path / "pid"
     endless = process(f"echo $$$$ > {pid}; exec sleep {LONG_S}", name="endless", background=True)
     pausing = process("true", name="pausing", background=True, pauses={"after": LONG_S})
-    injector = script.injector(method=[endless, pausing, process(WAIT.format(pid), name="begun")])
+    # Written, and not only made: right after that it is ended.
+    begun = process(f"until test -s {pid}; do sleep 0.02; done", name="begun")
+    injector = script.injector(method=[endless, pausing, begun])
     assert injector.run_method()
     assert injector.finish_background(0)
     assert not alive(int(pid.read_text()))
@@ -352,10 +359,11 @@ def test_what_is_not_over_in_time_is_ended_and_has_failed(script: Script, tmp_pa
     assert (told["endless"], told["begun"]) == (False, True)
 
 
-def test_a_function_that_cannot_be_ended_is_told(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_that_cannot_be_ended_is_told(
+    script: Script, latch: answers.Latch, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tocsin.actors.background._MERCY_WALL_S", 0.1)
-    sleeps = call("sleep", name="sleeps", module="time", background=True, arguments={"secs": 1.0})
-    injector = script.injector(method=[{**sleeps, "provider": sleeps["provider"] | {"module": "tests.actors.answers"}}])
+    injector = script.injector(method=[call("hang", name="hangs", module="tests.actors.answers", background=True)])
     assert injector.run_method()
     assert not injector.finish_background(0)
     assert "cannot be ended" in script.ran[0].detail
@@ -503,7 +511,11 @@ def test_no_control_keeps_the_way_back_from_being_gone(script: Script, noting: P
     assert not script.ran[-1].ok
 
 
-def test_a_control_that_wants_the_drill_to_end_is_obeyed(script: Script, noting: Path) -> None:
+def test_a_control_that_wants_the_drill_to_end_is_obeyed(
+    script: Script, noting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Once the end was asked for, a call that is not over by then is left alone: here each comes to its end.
+    monkeypatch.setattr("tocsin.actors.attended.LOOK_WALL_S", LONG_S)
     text = "from chaoslib.exceptions import InterruptExecution\n"
     text += "def after_activity_control(context, state, **more):\n    raise InterruptExecution('that will do')\n"
     injector = script.injector(
