@@ -15,8 +15,16 @@ from tocsin.errors import TargetError
 from tocsin.model.events import AlarmPath, Mute
 
 RULE = MuteRule("nightly", False, "cron(* * * * *)", "PT1M", None, None, None)
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 11, 30, 12, 0, 30, tzinfo=UTC)
 PATH = AlarmPath(at=1000.0, alarm="api-5xx", actions_enabled=True, actions=())
+
+
+class Then(datetime):
+    """Stands still: the tests below are made long before the last of them is run."""
+
+    @classmethod
+    def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+        return NOW
 
 
 def read(monkeypatch: pytest.MonkeyPatch, rule: MuteRule | TargetError, scale: float = 1.0) -> alarm_mutes.Mutes:
@@ -26,6 +34,7 @@ def read(monkeypatch: pytest.MonkeyPatch, rule: MuteRule | TargetError, scale: f
         return [rule]
 
     monkeypatch.setattr(alarm_mutes, "mute_rules", rules)
+    monkeypatch.setattr(alarm_mutes, "datetime", Then)
     target = Target(name="t", region="us-east-1", scale=scale)
     return read_mutes(target, "api-5xx", (NOW + timedelta(hours=1)).timestamp())
 

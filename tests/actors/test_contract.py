@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from pathlib import Path
 
 import psutil
 import pytest
@@ -226,13 +225,22 @@ def test_an_unknown_identity_is_refused_with_the_near_match(stage: Stage) -> Non
 
 
 def children() -> list[psutil.Process]:
-    found = psutil.Process().children(recursive=True)
-    return [process for process in found if "tocsin.actors.contract_child" in " ".join(process.cmdline())]
+    return [one for one in psutil.Process().children(recursive=True) if "tocsin.actors.contract_child" in line_of(one)]
 
 
-def test_nothing_is_written_outside_the_run_and_the_work_directory(stage: Stage) -> None:
+def line_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""  # another one, which ended after it was listed
+
+
+def test_nothing_is_written_outside_the_run_and_the_work_directory(
+    stage: Stage, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {path.name for path in stage.root.iterdir()}
-    here = set(Path.cwd().iterdir())
+    here = tmp_path_factory.mktemp("here")  # where nobody else writes meanwhile
+    monkeypatch.chdir(here)
     run(stage)
     assert {path.name for path in stage.root.iterdir()} - before <= {"out", ".tocsin"}
-    assert set(Path.cwd().iterdir()) == here
+    assert list(here.iterdir()) == []

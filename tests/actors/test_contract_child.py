@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import builtins
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,13 +22,18 @@ class Slow:
         self._compile = builtins.compile
         self._lock = threading.Lock()
         self._inside = 0
+        self._two = threading.Event()
         self.most = 0
+        self.takes_s = 0.02
+        """until a second one is in it"""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         with self._lock:
             self._inside += 1
             self.most = max(self.most, self._inside)
-        time.sleep(0.02)
+            if self._inside > 1:
+                self._two.set()
+        self._two.wait(self.takes_s)
         try:
             return self._compile(*arguments, **options)
         finally:
@@ -65,5 +69,6 @@ def test_workers_parse_one_at_a_time(slow: Slow) -> None:
 
 
 def test_without_that_they_parse_at_once(slow: Slow) -> None:
+    slow.takes_s = 60  # whoever is first waits for another
     parsed_by_four()
     assert slow.most > 1

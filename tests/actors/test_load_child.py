@@ -65,7 +65,7 @@ class Waves(LoadTestShape):
 """
 
 
-def told(root: Path, python: str, within_s: float = 30.0) -> list[str]:
+def told(root: Path, python: str, within_s: float = 60.0) -> list[str]:
     """What is said of a load file, without the directory."""
     path = root / "load.py"
     path.write_text(python)
@@ -175,7 +175,12 @@ def test_an_arrival_of_which_nothing_would_run_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "waits", ["import time\n\ntime.sleep(60)\n", "import os\n\nwhile True: pass\n"], ids=["asleep", "busy"]
 )
-def test_an_import_that_hangs_is_ended_where_it_hangs(tmp_path: Path, waits: str) -> None:
+def test_an_import_that_hangs_is_ended_where_it_hangs(
+    tmp_path: Path, waits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The process tells the line when the time is over, which counts from when Locust is there: until then it is waited
+    # for here, however long a busy machine takes to start it.
+    monkeypatch.setattr("tocsin.project.python_files._SLACK_S", 60.0)
     (found,) = told(tmp_path, waits, within_s=3.0)
     assert found == "load.py:3: expected its import to end within 3 s, found it still going on"
 

@@ -13,7 +13,7 @@ import pytest
 from tocsin.actors.context import StopRequest
 from tocsin.errors import Interrupted, Refused
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def interrupted(work: Callable[[], object], at_step: int, handler: Callable[[], object]) -> bool:
