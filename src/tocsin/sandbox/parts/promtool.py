@@ -69,9 +69,12 @@ def _unpack_debian_package(home: Path) -> None:
         (package,) = directory.glob("prometheus_*.deb")
         root = directory / "root"
         subprocess.run(["dpkg", "-x", str(package), str(root)], check=True, timeout=_TIMEOUT_S * 4, capture_output=True)
-        # One rename, so that a second process never finds half of it.
-        if not home.exists():
+        # One rename, so that a second process never finds half of it; one that was faster has the same.
+        try:
             root.rename(home)
+        except OSError:
+            if not home.exists():
+                raise
 
 
 def _download(directory: Path, options: Sequence[str]) -> bool:
