@@ -6,10 +6,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests import environment, secret_scan
 from tests.shared import pytest_runtest_teardown as pytest_runtest_teardown  # a hook of pytest's
 
 from tocsin.masking import KNOWN
+
+# As Hypothesis itself has it for CI: the same examples each time, and no limit on the wall for one of them. Before any
+# test is imported. `--hypothesis-profile default` looks for others by chance.
+settings.register_profile(
+    "suite", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)

@@ -174,7 +174,9 @@ def speaks_against(event: Event) -> bool:
 
 
 @pytest.mark.parametrize("name", NOT_PASSING)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(removed=st.sets(st.sampled_from(KINDS), max_size=6))
 def test_forgetting_a_kind_of_evidence_never_makes_a_pass(name: str, removed: set[type[Event]]) -> None:
     # Alarm polls and transitions vouch for each other: what one forgets the other still tells.
@@ -182,7 +184,9 @@ def test_forgetting_a_kind_of_evidence_never_makes_a_pass(name: str, removed: se
 
 
 @pytest.mark.parametrize("name", NOT_PASSING)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_forgetting_single_observations_never_makes_a_pass(name: str, data: st.DataObject) -> None:
     history = NOT_PASSING[name]()
