@@ -389,7 +389,7 @@ def test_the_actor_runs_every_canary_again_and_again(stage: Stage) -> None:
     started = time.monotonic()
     actor.stop()
     actor.stop()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     seen = stage.events()
     assert all(isinstance(event, CanaryRan) and event.ok for event in seen)
 

@@ -345,7 +345,10 @@ def test_what_fails_in_the_background_is_told(script: Script) -> None:
     assert "exited with 5" in ran.detail
 
 
-def test_what_is_not_over_in_time_is_ended_and_has_failed(script: Script, tmp_path: Path) -> None:
+def test_what_is_not_over_in_time_is_ended_and_has_failed(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin.actors.background._MERCY_WALL_S", LONG_S)
     pid = tmp_path / "pid"
     endless = process(f"echo $$$$ > {pid}; exec sleep {LONG_S}", name="endless", background=True)
     pausing = process("true", name="pausing", background=True, pauses={"after": LONG_S})
