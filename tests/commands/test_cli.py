@@ -23,7 +23,7 @@ def tocsin(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

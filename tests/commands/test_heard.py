@@ -99,7 +99,8 @@ with signals_to(stop):
     try:
         stop.wait(60.0)
     except Interrupted:
-        print(stop.asked_at - stop.came_at >= HELD_S * 0.9)
+        # A signal may be late by itself on a busy machine; whoever hides the delay would tell none.
+        print(stop.asked_at - stop.came_at >= HELD_S / 2)
     thread.join()
 """
 
@@ -146,7 +147,7 @@ TAKES_ALL = f"""
 import faulthandler, signal
 from tocsin.commands.heard import heard_at_once
 
-faulthandler.dump_traceback_later({PATIENCE_S}, exit=True)
+faulthandler.dump_traceback_later({4 * PATIENCE_S}, exit=True)
 open_now = []
 signal.signal(signal.SIGALRM, lambda *_: [one.first(signal.SIGALRM) for one in open_now])
 signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)

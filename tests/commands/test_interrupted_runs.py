@@ -116,8 +116,9 @@ def test_a_run_that_was_killed_is_told_by_its_plan(two: Folder) -> None:
     is_told(two.root / "out", two.tocsin("report", "out"), "there is no history of it")
 
 
-def ask_to_end(process: subprocess.Popen[str], folder: Folder) -> None:
-    """Send SIGTERM as soon as AWS is asked for the first time, before it answers that it knows nobody."""
+def asked_to_end(folder: Folder, *arguments: str) -> subprocess.Popen[str]:
+    """Python on something, which gets SIGTERM as soon as it asks AWS for the first time, before AWS answers that it
+    knows nobody."""
     folder.somebody = False
     begun = threading.Event()
 
@@ -126,13 +127,14 @@ def ask_to_end(process: subprocess.Popen[str], folder: Folder) -> None:
         process.send_signal(signal.SIGTERM)
         folder.asked = lambda: None
 
-    folder.asked = end
+    folder.asked = end  # before it begins, so that it cannot ask before that
+    process = folder.begin(*arguments)
     begun.set()
+    return process
 
 
 def test_a_signal_in_a_drill_ends_the_run(two: Folder) -> None:
-    process = two.begin("-m", "tocsin.cli", "run", "experiments", "--target", "staging", "--out", "out")
-    ask_to_end(process, two)
+    process = asked_to_end(two, "-m", "tocsin.cli", "run", "experiments", "--target", "staging", "--out", "out")
     told, complaints = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, complaints) == (4, "")
     first, second = verdict_of(two.root / "out")["drills"]
@@ -144,8 +146,7 @@ def test_a_signal_in_a_drill_ends_the_run(two: Folder) -> None:
 def test_a_signal_in_a_drill_of_pytest_ends_the_session(two: Folder) -> None:
     (two.root / "test_other.py").write_text("def test_other(): ...\n")
     arguments = ("experiments", "test_other.py", "--target", "staging", "--junitxml", "junit.xml")
-    process = two.begin("-m", "pytest", "-p", "no:cacheprovider", *arguments)
-    ask_to_end(process, two)
+    process = asked_to_end(two, "-m", "pytest", "-p", "no:cacheprovider", *arguments)
     told, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, told
     assert "second: unknown (interrupted): not run: stopped by SIGTERM" in told

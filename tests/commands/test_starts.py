@@ -121,7 +121,7 @@ def test_the_sandbox_of_another_starter_goes_on(tmp_path: Path) -> None:
         assert not control.down(tmp_path, "mine").was_running
         assert control.status(tmp_path) is not None
         assert control.down(tmp_path, "theirs").was_running
-        assert daemon.wait(10) == -signal.SIGTERM
+        assert daemon.wait(60) == -signal.SIGTERM
 
 
 def test_a_second_run_is_refused_before_it_starts_or_adds_anything(sandbox: Sandbox, options: RunOptions) -> None:
@@ -175,14 +175,14 @@ def test_runs_of_one_second_have_a_directory_each(options: RunOptions, monkeypat
     begin = threading.Barrier(8)
 
     def run() -> None:
-        begin.wait(10)
+        begin.wait(60)
         made.append(new_directory(options))
 
     threads = [threading.Thread(target=run) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len({*made}) == 8
     assert {out.name for out in made} == {"20261129-170000", *(f"20261129-170000-{n}" for n in range(2, 9))}
 

@@ -151,7 +151,7 @@ def test_a_sandbox_that_goes_while_it_is_told_to_stop_is_no_failure(
     place(tmp_path, "1")
     looks = iter([True, True, not goes])
     monkeypatch.setattr(places, "is_running", lambda root: next(looks, not goes))
-    monkeypatch.setattr(places, "_GOING_WALL_S", 0.1)
+    monkeypatch.setattr(places, "_GOING_WALL_S", 10.0 if goes else 0.1)  # a hundredth of it between two looks
 
     def unreachable(root: Path, target: str, reason: str | None) -> Iterator[str]:
         if worker_here() is not None:
