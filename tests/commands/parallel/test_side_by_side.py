@@ -28,9 +28,9 @@ from tocsin.project.places import as_worker
 from tocsin.project.targets import load_target
 from tocsin.sandbox.parts import supervise
 
-pytestmark = pytest.mark.planted
+pytestmark = [pytest.mark.planted, pytest.mark.timeout(900)]
 SCALE = "240"
-_PATIENCE_WALL_S = 120.0
+_PATIENCE_WALL_S = 240.0
 _STOPPED_WALL_S = 4.0
 """Sixteen minutes of production time: longer than any deadline of the drill that is stopped."""
 
@@ -51,7 +51,7 @@ class Project:
     def tocsin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-P", "-m", "tocsin.cli", *arguments]
         return subprocess.run(
-            command, cwd=self.root, env=_environment(), capture_output=True, text=True, timeout=120, check=False
+            command, cwd=self.root, env=_environment(), capture_output=True, text=True, timeout=240, check=False
         )
 
     def begin(self, *arguments: str, scale: str = SCALE, workers: str = "2") -> subprocess.Popen[str]:
@@ -211,7 +211,9 @@ def test_a_second_try_is_not_refused_for_what_rings_since_the_first(project: Pro
 
 
 def test_a_worker_that_is_killed_leaves_a_ledger_and_nothing_else(project: Project) -> None:
-    project.experiment("killed", document("outage"))
+    killed = document("outage")
+    killed["extensions"][0]["fault_for"] = "4h"  # until it is killed, however busy the machine is
+    project.experiment("killed", killed)
     project.experiment("other", document("poison"))
     process = project.begin()
     project.wait_for_line(r"killed .*fault lambda_reserved_concurrency accepted")
@@ -235,7 +237,7 @@ def begin_two(project: Project) -> subprocess.Popen[str]:
     """Two drills whose faults are in place, and stay so until somebody ends them."""
     for name, setup in (("one", "outage"), ("two", "bad release")):
         held = document(setup)
-        held["extensions"][0]["fault_for"] = "4h"  # a minute: the second may be let in long after the first
+        held["extensions"][0]["fault_for"] = "12h"  # three minutes: the second may be let in long after the first
         project.experiment(name, held)
     process = project.begin()
     project.wait_for_line(r"one .*fault lambda_reserved_concurrency accepted")
@@ -269,6 +271,8 @@ def test_workers_whose_run_was_killed_undo_and_end(project: Project) -> None:
 def test_what_is_done_to_the_sandbox_is_done_to_those_of_workers(project: Project) -> None:
     process = begin_two(project)
     workers = project.workers()
+    for one in workers:
+        one.suspend()  # none of them undoes when its run is gone, and before it is killed itself
     for one in (process, *workers):
         one.kill()
     process.wait()
@@ -321,7 +325,8 @@ def test_each_drill_has_the_time_scale_that_it_bears_and_a_sandbox_for_it(projec
     code = process.wait(_PATIENCE_WALL_S)
     assert code == project.run.exit_code, project.told
     assert {drill.experiment: drill.scale for drill in project.run.drills} == {"slow": 90, "fast": 120}
-    assert project.told.count("worker 1: ready") == 2, "another time scale is another sandbox"
+    second_tries = project.told.count("once more at the end, alone")  # on a busy machine; each has a sandbox, too
+    assert project.told.count("worker 1: ready") == 2 + second_tries, "another time scale is another sandbox"
     reason = "not 120: the experiment says at most 100, because the desk takes its time"
     plan = json.loads((project.root / "out" / "plan.json").read_text())
     assert {drill["experiment"]: drill["scale_because"] for drill in plan["drills"]}["slow"] == reason
