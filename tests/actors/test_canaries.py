@@ -421,10 +421,10 @@ def test_the_actor_runs_every_canary_as_soon_as_an_undo_was_verified(stage: Stag
     )
     actor = CanaryActor(replace(ctx, system=rare))
     actor.start()
-    wait_for("the first run", lambda: len(stage.events()) == 1)
+    wait_for("the first run", lambda: len(stage.events()) >= 1)
     verified = FaultChanged(at=time.time(), entry="one", fault="outage", stage=FaultStage.VERIFIED)
     ctx.history.record(verified)
-    wait_for("one more", lambda: len(stage.events()) == 3)
+    wait_for("one more", lambda: len(stage.events()) >= 3)
     actor.stop()
     last = stage.events()[-1]
     assert isinstance(last, CanaryRan)
