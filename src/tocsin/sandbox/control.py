@@ -49,7 +49,7 @@ aws_access_key_id = {access_key_id}
 aws_secret_access_key = {secret_access_key}
 """
 _START_TIMEOUT_S = 30.0
-_GRACE_S = 4.0
+_GRACE_S = 10.0
 _LOG_TAIL_LINES = 25
 
 

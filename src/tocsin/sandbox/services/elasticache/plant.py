@@ -39,7 +39,7 @@ NAMESPACE = "AWS/ElastiCache"
 AVAILABLE, REBOOTING, CREATING = "available", "rebooting cluster nodes", "creating"
 FAILED = "create-failed"
 
-_START_TIMEOUT_S = 5.0
+_START_TIMEOUT_S = 20.0
 _PIECE = 64 * 1024
 _OURSELVES = "tocsin"
 """The user of a node by which the plant and the other nodes come in."""
