@@ -133,10 +133,10 @@ class Fleet:
         )
         return str(answer["taskDefinition"]["taskDefinitionArn"])
 
-    def create(self, definition: str, desired: int = 2, **settings: Any) -> None:
-        """Create the service; balanced when the load balancer is there."""
+    def create(self, definition: str, desired: int = 2, **settings: Any) -> dict[str, Any]:
+        """Create the service; balanced when the load balancer is there. Returns it as it was then."""
         given = {"loadBalancers": self._load_balancers(), "healthCheckGracePeriodSeconds": 900, **settings}
-        self.client("ecs").create_service(
+        answer = self.client("ecs").create_service(
             cluster=CLUSTER,
             serviceName=self.name,
             taskDefinition=definition,
@@ -144,6 +144,7 @@ class Fleet:
             launchType="FARGATE",
             **given,
         )
+        return dict(answer["service"])
 
     def _load_balancers(self) -> list[dict[str, Any]]:
         groups = self.client("elbv2").describe_target_groups()["TargetGroups"]
@@ -153,8 +154,9 @@ class Fleet:
             if group["TargetGroupName"] == self.name
         ]
 
-    def update(self, **changes: Any) -> None:
-        self.client("ecs").update_service(cluster=CLUSTER, service=self.name, **changes)
+    def update(self, **changes: Any) -> dict[str, Any]:
+        """Update the service; returns it as it was then, before anything came of it."""
+        return dict(self.client("ecs").update_service(cluster=CLUSTER, service=self.name, **changes)["service"])
 
     def remove(self) -> None:
         services = self.client("ecs").describe_services(cluster=CLUSTER, services=[self.name])["services"]
@@ -202,7 +204,7 @@ class Fleet:
                 and service["runningCount"] == service["desiredCount"]
             )
 
-        eventually(steady)
+        eventually(steady, seconds=30)  # unscaled, the scheduler alone would take as long
 
     def wait_until_healthy(self, count: int) -> None:
         eventually(lambda: list(self.health().values()) == ["healthy"] * count)
@@ -226,7 +228,7 @@ class Fleet:
         return f"http://{self.balancer['DNSName']}"
 
     def get(self, path: str = "/") -> httpx.Response:
-        return httpx.get(self.url + path, timeout=20)
+        return httpx.get(self.url + path, timeout=60)
 
     @property
     def dimensions(self) -> dict[str, str]:

@@ -10,13 +10,15 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 
 import boto3
 import httpx
+import psutil
 import pytest
 from botocore.exceptions import ClientError
 from tests.sandbox.aws.shop import FUNCTION, Shop, eventually
+
+from tocsin.sandbox import control
 
 LAMBDA = ("Invocations", "Errors", "Throttles")
 
@@ -67,7 +69,7 @@ def test_an_alarm_on_an_api_rings_and_clears(shop: Shop) -> None:
     # As the console of REST APIs calls it: no HTTP API ever publishes this.
     shop.put_alarm("api-5XX", Namespace="AWS/ApiGateway", MetricName="5XXError", Dimensions=dimensions, Threshold=1)
     shop.get("/unavailable")
-    shop.wait_for("api-5xx", "ALARM")
+    shop.wait_for_ring("api-5xx")
     shop.wait_for("api-5xx", "OK")
     assert "ALARM" not in shop.states("api-5XX")
 
@@ -92,7 +94,7 @@ def test_a_throttled_function_is_a_503(shop: Shop) -> None:
 def test_a_function_that_takes_too_long_is_a_503(shop: Shop) -> None:
     answer = shop.invoke("shop-worker", {"do": "sleep"})
     assert answer["FunctionError"] == "Unhandled"
-    assert "Task timed out after 1.00 seconds" in answer["Payload"]["errorMessage"]
+    assert "Task timed out after 4.00 seconds" in answer["Payload"]["errorMessage"]
     eventually(lambda: shop.logged("shop-worker", "Task timed out"))
     slow = shop.get("/sleep")
     assert (slow.status_code, slow.json()) == (503, {"message": "Service Unavailable"})
@@ -280,13 +282,17 @@ def test_provisioned_concurrency_becomes_ready_and_is_listed(shop: Shop) -> None
 
 @pytest.mark.parametrize(("service", "call"), [("synthetics", "describe_canaries"), ("xray", "get_groups")])
 def test_a_service_that_is_not_there_says_so_at_once(shop: Shop, service: str, call: str) -> None:
-    before = datetime.now(UTC)
+    state = control.status(shop.root)
+    assert state is not None
+    daemon = psutil.Process(state.pid)
+    before_s = sum(daemon.cpu_times()[:2])
     with pytest.raises(ClientError) as caught:
         getattr(shop.account.client(service), call)()
     assert caught.value.response["Error"]["Code"] == "UnsupportedOperation"
     assert service in caught.value.response["Error"]["Message"]
-    # Left to itself, ministack reads the models of all services first, for five seconds.
-    assert datetime.now(UTC) - before < timedelta(seconds=4)
+    # Left to itself, ministack reads the models of all services first, for five seconds; of the processor, since on the
+    # wall it depends on who else is busy.
+    assert sum(daemon.cpu_times()[:2]) - before_s < 4
 
 
 def test_an_alarm_sees_an_invocation_that_took_long(shop: Shop) -> None:
@@ -309,4 +315,4 @@ def test_an_alarm_sees_an_invocation_that_took_long(shop: Shop) -> None:
     )
     shop.wait_for("slow", "OK")
     shop.invoke("shop-slow", {"do": "sleep", "seconds": 6})
-    shop.wait_for("slow", "ALARM")
+    shop.wait_for_ring("slow")

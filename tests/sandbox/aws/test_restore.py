@@ -178,18 +178,18 @@ def test_to_kill_what_runs_long_ends_who_waits_and_leaves_who_holds(
     with pytest.raises(TargetError, match="had nothing to work on"):
         postgres_query(SECRET, END_WHO_BLOCKS, rows_at_least=1, configuration=configuration)
 
-    bench.inject(PostgresLock(secret=SECRET, table="public.items"))
+    bench.inject(PostgresLock(secret=SECRET, table="public.items", dead_man_s=3600))
     victim = Victim(database)
     assert eventually(lambda: postgres_value(SECRET, WAITING, configuration=configuration) == 1)
     eventually(lambda: postgres_query(SECRET, KILL_LONG_RUNNING, configuration=configuration) == "1 rows")
-    victim.join(10)
+    victim.join(60)
     assert victim.answer == "ended"
     assert postgres_value(SECRET, HOLDERS, configuration=configuration) == 1
 
     victim = Victim(database)
     assert eventually(lambda: postgres_value(SECRET, WAITING, configuration=configuration) == 1)
     assert postgres_query(SECRET, END_WHO_BLOCKS, rows_at_least=1, configuration=configuration) == "1 rows"
-    victim.join(10)
+    victim.join(60)
     assert isinstance(victim.answer, list)
     assert postgres_value(SECRET, HOLDERS, configuration=configuration) == 0
     bench.undo()

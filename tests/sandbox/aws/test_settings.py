@@ -99,7 +99,7 @@ def policy(shop: Shop, effect: str) -> object:
 @pytest.mark.parametrize(
     ("change", "back", "resource", "field"),
     [
-        (lambda shop: timeout(shop, 9), lambda shop: timeout(shop, 1), "function shop-worker", "Timeout"),
+        (lambda shop: timeout(shop, 9), lambda shop: timeout(shop, 4), "function shop-worker", "Timeout"),
         (lambda shop: visibility(shop, 9), lambda shop: visibility(shop, 60), "queue shop-orders", "VisibilityTimeout"),
         (lambda shop: threshold(shop, 9), lambda shop: threshold(shop, 5), "alarm settings", "Threshold"),
         (
