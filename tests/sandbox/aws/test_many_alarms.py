@@ -47,7 +47,7 @@ def crowd(shop: Shop, tmp_path: Path) -> Iterator[AlarmWatcher]:
     ctx = drill_context(shop, tmp_path, map(alarm, NAMES), quiet=(QuietAlarm(alarm=NAMED),))
     try:
         put_alarms(ctx.system, ctx.target)
-        eventually(lambda: set(alarm_states(NAMES, ctx.target).values()) == {"OK"}, 60)
+        eventually(lambda: set(alarm_states(NAMES, ctx.target).values()) == {"OK"}, 120)
         yield AlarmWatcher(ctx)
     finally:
         ctx.history.close()

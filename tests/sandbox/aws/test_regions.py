@@ -52,6 +52,6 @@ def test_an_alarm_sees_the_metrics_of_its_region(shop: Shop) -> None:
     there.put_alarm("regional")
     shop.put_alarm("regional")
     there.publish("regional", 9)
-    there.wait_for("regional", "ALARM")
+    there.wait_for_ring("regional")
     shop.wait_for("regional", "OK")
     assert shop.states("regional") == ["OK"]
