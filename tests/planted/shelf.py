@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import psutil
-from tests.planted.bench import Bench
+from tests.planted.bench import SCALE, Bench
 
 import tocsin.checkers.quiet_alarm
 from tocsin.actors.alarm_watcher import AlarmWatcher
@@ -201,7 +202,11 @@ def rings_already(bench: Bench) -> None:
     "before the injection: it proves nothing",
 )
 def rang_before_the_fault(bench: Bench) -> None:
-    bench.when(begins(Act.BASELINE), lambda: bench.send("bell-orders-dlq"))
+    def ring() -> None:
+        bench.send("bell-orders-dlq")
+        bench.wait_for("the alarm to ring", lambda: "bell-dead-letters" in bench.ringing())
+
+    bench.when(begins(Act.BASELINE), ring)
 
 
 @planted(
@@ -249,7 +254,12 @@ def another_cause(bench: Bench) -> None:
     "began before it: its oldest breaching datapoint",
 )
 def older_cause(bench: Bench) -> None:
-    bench.when(begins(Act.BASELINE), lambda: bench.send("bell-orders-dlq"))
+    def send_early() -> None:
+        # After the baseline, which may take as long as six periods; its first minute is over before the fault.
+        bench.send("bell-orders-dlq")
+        time.sleep(3 * 60.0 / SCALE)
+
+    bench.when(begins(Act.FAULT), send_early)
 
 
 @planted(
@@ -408,15 +418,16 @@ def sends_nothing(bench: Bench) -> None:
 
 @planted("load that stalls", "outage under load", "load", Reason.LOAD_INVALID, "seconds have no record|late")
 def stalls(bench: Bench) -> None:
-    stall = (
-        "import time\nfrom gevent.monkey import get_original\n"
-        "END = time.monotonic() + 4\n\nclass Customer(ArrivalUser):"
-    )
+    # By a file, and not after some seconds: before the fault the load has to be there, however long Locust takes.
+    flag = bench.root / "stalled"
+    bench.when(reaches(FaultStage.EFFECTIVE), flag.touch)
+    bench.after(flag.unlink, True)
+    stall = "import pathlib\nfrom gevent.monkey import get_original\n\nclass Customer(ArrivalUser):"
     bench.edit("loadtests/bell.py", "class Customer(ArrivalUser):", stall)
     bench.edit(
         "loadtests/bell.py",
         '        call.post("/orders", json={"item": "bell"})',
-        '        if time.monotonic() > END:\n            get_original("time", "sleep")(60)\n'
+        f'        if pathlib.Path({str(flag)!r}).exists():\n            get_original("time", "sleep")(60)\n'
         '        call.post("/orders", json={"item": "bell"})',
     )
 
@@ -506,8 +517,9 @@ def reaches(stage: FaultStage) -> Callable[[Event], bool]:
 def kill_load() -> None:
     """End the generator, as a machine does that has no memory left."""
     for child in psutil.Process().children():
-        if "locust" in child.cmdline():
-            child.kill()
+        with suppress(psutil.NoSuchProcess):  # others end meanwhile
+            if "locust" in child.cmdline():
+                child.kill()
 
 
 def rings(alarm: str) -> Callable[[Event], bool]:

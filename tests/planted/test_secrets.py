@@ -103,7 +103,7 @@ def test_none_of_ninety_forms_is_in_any_file_or_line(bench: Bench, told: list[Pa
             env=environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=280,
             check=False,
             umask=0,
         )

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from tests.planted.bench import Bench
+from tests.planted.bench import Bench, Drilled
 from tests.planted.setups import SETUPS
 from tests.planted.shelves import SHELF, Planted
 
 from tocsin.model.events import FaultChanged
-from tocsin.model.verdict import Judgement, Outcome, Reason
+from tocsin.model.verdict import Judgement, Outcome
 
 pytestmark = pytest.mark.planted
 
@@ -34,7 +34,11 @@ def test_with_the_bug_it_does_not_pass_and_names_the_cause(
             bug.plant(bench)
             yield
 
-    drilled = bench.run_until_the_machine_kept_up(laid_out, 1 if bug.reason is Reason.MACHINE_BUSY else 3)
+    def is_named(drilled: Drilled) -> bool:
+        _, reason, message = not_passed(drilled.verdict.judgements).get(bug.judgement, ("", "", ""))
+        return reason == bug.reason.value and re.search(bug.names, message) is not None
+
+    drilled = bench.run_until_the_machine_kept_up(laid_out, is_named)
     record_property("bug", bug.name)
     record_property("outcome", drilled.verdict.outcome.value)
     record_property("reason", f"{bug.judgement}: {bug.reason.value}")
