@@ -145,7 +145,7 @@ def started(aws: Aws, root: Path, pace: Pace = QUICK, **rules: Any) -> Iterator[
 
 def reason(ctx: RunContext) -> Refused:
     with pytest.raises(Refused) as caught:
-        ctx.stop.wait(20)
+        ctx.stop.wait(60)
     return caught.value
 
 

@@ -222,7 +222,7 @@ def test_of_many_exactly_one_wins(aws: Aws, tmp_path: Path, ledger_at: LedgerAt)
 
     def take(number: int) -> str | None:
         mine = lock(aws, ledgers[number], f"drill-{number}")
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             mine.take()
         except Refused:
