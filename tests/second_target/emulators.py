@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3
 import httpx
+import psutil
 from botocore.config import Config
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
@@ -24,6 +25,8 @@ KEYS = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "emulated"}
 """ministack takes an id of twelve digits for the account; moto has this account whatever the id is."""
 _STARTS_WITHIN_S = 60.0
 _ENDS_WITHIN_S = 20.0
+_TRIES = 3
+"""Starts, each on another port."""
 _RESET = {"ministack": "/_ministack/reset", "moto": "/moto-api/reset"}
 NAMES = tuple(_RESET)
 
@@ -34,6 +37,8 @@ class Emulator:
 
     name: str
     url: str
+    patience_s: float = 60.0
+    """wall seconds for which what it is to do is waited for"""
     _session: boto3.Session = field(init=False, repr=False, compare=False)
     _making: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
     """A session makes one client at a time."""
@@ -60,11 +65,29 @@ def running(name: str, folder: Path) -> Iterator[Emulator]:
     Raises:
         RuntimeError: it does not answer, with the end of its log.
     """
+    for tries_left in reversed(range(_TRIES)):
+        port = _free_port()
+        process = _start(name, port, folder)
+        try:
+            emulator = Emulator(name, f"http://127.0.0.1:{port}")
+            if _answers(emulator, process):
+                yield emulator
+                return
+            if not tries_left:
+                log = (folder / f"{name}.log").read_text()[-2000:]
+                raise RuntimeError(f"expected {name} to answer at {emulator.url}, found: {log}")
+        finally:
+            _end(process)
+
+
+def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    log = folder / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
+        return int(free.getsockname()[1])
+
+
+def _start(name: str, port: int, folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / f"{name}.log").open("wb") as output:
+        return subprocess.Popen(
             _command(name, port),
             cwd=folder,
             env=_environment(folder, port),
@@ -73,12 +96,6 @@ def running(name: str, folder: Path) -> Iterator[Emulator]:
             stderr=output,
             start_new_session=True,  # what it starts for functions ends with it: they are one group
         )
-    try:
-        emulator = Emulator(name, f"http://127.0.0.1:{port}")
-        _wait(emulator, process, log)
-        yield emulator
-    finally:
-        _end(process)
 
 
 def _command(name: str, port: int) -> list[str]:
@@ -92,14 +109,27 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
     return {**kept, "GATEWAY_PORT": str(port), "MINISTACK_HOST": "127.0.0.1", "HOME": str(folder)}
 
 
-def _wait(emulator: Emulator, process: subprocess.Popen[bytes], log: Path) -> None:
+def _answers(emulator: Emulator, process: subprocess.Popen[bytes]) -> bool:
+    """Whether it answers, itself: between the look for a free port and its start somebody else may have taken that."""
     deadline = time.monotonic() + _STARTS_WITHIN_S
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(httpx.TransportError):
             httpx.get(emulator.url, timeout=5, trust_env=False)
-            return
+            if _listens(process.pid, int(emulator.url.rpartition(":")[2])):
+                return True
         time.sleep(0.1)
-    raise RuntimeError(f"expected {emulator.name} to answer at {emulator.url}, found: {log.read_text()[-2000:]}")
+    return False
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether a process, or one that it started, takes connections at a port."""
+    with suppress(psutil.NoSuchProcess):
+        found = psutil.Process(pid)
+        for one in (found, *found.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                if any(at.status == psutil.CONN_LISTEN and at.laddr.port == port for at in one.net_connections("tcp")):
+                    return True
+    return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -12,7 +12,6 @@ from tests.second_target.emulators import Emulator
 from tests.second_target.shop import ALARM, DEAD, ONCALL, ORDERS, PACKER, map_queue
 from tests.sweep.account import SERVICES, read_account
 
-_WITHIN_S = 4.0
 _GROUNDS = json.dumps({"version": "1.0", "recentDatapoints": [1.0], "threshold": 1.0})
 
 
@@ -49,7 +48,7 @@ def read_queue_metrics(emulator: Emulator) -> None:
     """A queue that is used has metrics, on which an alarm could be evaluated."""
     sqs = emulator.client("sqs")
     sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName=DEAD)["QueueUrl"], MessageBody="lost")
-    _until(lambda: emulator.client("cloudwatch").list_metrics(Namespace="AWS/SQS")["Metrics"], "no metric")
+    _until(lambda: emulator.client("cloudwatch").list_metrics(Namespace="AWS/SQS")["Metrics"], "no metric", emulator)
 
 
 def tell_people(emulator: Emulator) -> dict[str, Any]:
@@ -57,7 +56,7 @@ def tell_people(emulator: Emulator) -> dict[str, Any]:
     _set(emulator, "ALARM")
     sqs = emulator.client("sqs")
     url = sqs.get_queue_url(QueueName=ONCALL)["QueueUrl"]
-    (message,) = _until(lambda: sqs.receive_message(QueueUrl=url).get("Messages"), "no notification")
+    (message,) = _until(lambda: sqs.receive_message(QueueUrl=url).get("Messages"), "no notification", emulator)
     told: dict[str, Any] = json.loads(json.loads(message["Body"])["Message"])
     return told
 
@@ -100,7 +99,7 @@ def run_function(emulator: Emulator) -> None:
         left = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return all(int(left[name]) == 0 for name in names)
 
-    _until(done, "not taken", 20.0)
+    _until(done, "not taken", emulator)
 
 
 def list_provisioned(emulator: Emulator) -> None:
@@ -141,9 +140,9 @@ def _history(emulator: Emulator) -> list[Mapping[str, Any]]:
     return found
 
 
-def _until(look: Callable[[], Any], what: str, within_s: float = _WITHIN_S) -> Any:
+def _until(look: Callable[[], Any], what: str, emulator: Emulator) -> Any:
     """What the first look that finds anything finds."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + emulator.patience_s
     while not (found := look()):
         if time.monotonic() > deadline:
             raise Missing(what)

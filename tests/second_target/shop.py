@@ -115,7 +115,7 @@ def tocsin(root: Path, *arguments: str, **variables: str) -> subprocess.Complete
         env={**environment(), **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,  # of a drill, and of its second try
         check=False,
     )
 

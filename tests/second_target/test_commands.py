@@ -94,7 +94,7 @@ def test_a_drill_is_unknown_for_what_the_emulator_cannot_do_and_for_nothing_else
         map_queue(emulator)
     before = account(emulator)
     with standing_in(*works):
-        done = tocsin(root, "run", "experiments/dead-orders.yaml", "--target", "emu", "--out", "out")
+        done = tocsin(root, "run", "experiments/dead-orders.yaml", "--target", "emu", "--out", "out", "--try-again")
     assert done.returncode == 3, done.stdout + done.stderr
     (verdict,) = json.loads((root / "out" / "verdict.json").read_text())["drills"]
     outcomes = {one["id"]: one["outcome"] for one in verdict["judgements"]}
