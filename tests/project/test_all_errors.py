@@ -194,8 +194,8 @@ def test_a_file_without_a_canary_is_told(shop: Path) -> None:
 
 def test_an_import_that_hangs_is_ended_where_it_hangs(tmp_path: Path) -> None:
     path = tmp_path / "canaries.py"
-    path.write_text("import time\nwhile True:\n    time.sleep(0.1)\n")
-    with pytest.raises(InvalidInput, match=r"canaries\.py:3: expected its import to end within 5 s"):
+    path.write_text("import time\nwhile True: time.sleep(0.1)\n")
+    with pytest.raises(InvalidInput, match=r"canaries\.py:2: expected its import to end within 5 s"):
         try_import(path, within_s=5.0)
 
 

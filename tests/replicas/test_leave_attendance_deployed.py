@@ -36,7 +36,7 @@ class Deployed:
         self.account = account
         (api,) = account.client("apigatewayv2").get_apis()["Items"]
         self.name = api["Name"]
-        self.http = httpx.Client(base_url=api["ApiEndpoint"], timeout=20)
+        self.http = httpx.Client(base_url=api["ApiEndpoint"], timeout=60)
 
     @cached_property
     def _client(self) -> tuple[Any, str]:
@@ -110,7 +110,7 @@ def employee(deployed: Deployed) -> dict[str, str]:
     return deployed.log_in("employee")
 
 
-def eventually(check: Callable[[], bool], seconds: float = 30) -> bool:
+def eventually(check: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not check():
         if time.monotonic() > deadline:
@@ -181,6 +181,7 @@ def test_a_sync_arrives_in_the_calendar_once(deployed: Deployed, admin: dict[str
     assert done().count(sync_id) == 1
     queued = deployed.events("msgraphSync", "calendar.sync.queued")
     assert [event["syncId"] for event in queued] == [sync_id]
+    assert eventually(lambda: bool(deployed.events("msgraphSync", "request")))
     (request,) = deployed.events("msgraphSync", "request")
     assert request["status"] == 202
     assert request["userId"]

