@@ -247,12 +247,12 @@ def _signal_for_ever() -> None:
 def _stand_still() -> None:
     """Have a child of our own stop us for a while: who stands still cannot wake itself."""
     ours = os.getpid()
-    if os.fork() == 0:
+    if (child := os.fork()) == 0:
         os.kill(ours, signal.SIGSTOP)
         time.sleep(STOPPED_S)
         os.kill(ours, signal.SIGCONT)
         os._exit(0)
-    time.sleep(_AGAIN_S)  # it takes a moment to be stopped
+    os.waitpid(child, 0)  # until it has gone on: whoever looked away for a moment might be stopped later than here
 
 
 def _closed_terminal() -> int:

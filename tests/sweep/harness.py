@@ -89,8 +89,10 @@ SELECT 'trigger ' || tgname FROM pg_trigger WHERE NOT tgisinternal
 UNION SELECT 'function ' || proname FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'public'
 UNION SELECT 'sequence ' || relname FROM pg_class WHERE relkind = 'S'
 """
-_SETTLES_WITHIN_S = 3.0
+_SETTLES_WITHIN_S = 30.0
 """Wall seconds in which AWS is done with what it does on its own: concurrency that starts, messages that return."""
+_LOOKED_FOR_S = 3.0
+"""The same with a planted bug: what it leaves is not waited for as long as the end of it."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class Range:
         """
         if self._zygote is not None:
             _stream(self._zygote.stdin).close()
-            self._zygote.wait(30)
+            self._zygote.wait(120)
         if self._silent is not None:
             self._silent.close()
         down = self.tocsin("sandbox", "down")
@@ -245,7 +247,7 @@ class Range:
             env=_environment(),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
             start_new_session=True,
         )
@@ -309,9 +311,9 @@ class Range:
         found = inside(json.loads(secret), _IN_DATABASE)
         return [row[0] for row in found] if isinstance(found, list) else [f"no answer: {found}"]
 
-    def differs(self, before: Snapshot) -> list[str]:
+    def differs(self, before: Snapshot, bug: str = "") -> list[str]:
         """What is not as before, after everything that is on its way has arrived."""
-        deadline = time.monotonic() + _SETTLES_WITHIN_S
+        deadline = time.monotonic() + (_LOOKED_FOR_S if bug else _SETTLES_WITHIN_S)
         while (found := differences(before, self.account())) and time.monotonic() < deadline:
             time.sleep(0.05)
         return found
@@ -333,7 +335,7 @@ class Range:
         if aim.recover_at:
             killed &= self.command("recover", at=_kill(aim.recover_at), bug=bug).code == -signal.SIGKILL
         recovered = self.recover(bug)
-        residue = [f"differs: {line}" for line in self.differs(before)]
+        residue = [f"differs: {line}" for line in self.differs(before, bug)]
         residue += [f"ledger: {line}" for line in self.open_entries()]
         if recovered.returncode != 0:
             residue.append(f"recover: exit code {recovered.returncode}: {recovered.stderr.strip()}")
@@ -343,7 +345,7 @@ class Range:
         """End a drill in another way, which undoes by itself, and compare."""
         started = time.monotonic()
         ended = self.drill(aim.fault, aim.variant, at={aim.at: aim.deed}, bug=bug)
-        residue = [f"differs: {line}" for line in self.differs(before)]
+        residue = [f"differs: {line}" for line in self.differs(before, bug)]
         residue += [f"ledger: {line}" for line in self.open_entries()]
         directory = self.out / self.experiment(aim.fault, aim.variant).stem
         events = read_history(directory / "history.jsonl")

@@ -19,7 +19,7 @@ from tocsin.project.histories import read_history
 from tocsin.project.places import ledger_path
 from tocsin.record.ledger import EntryState, Ledger
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 PROXY = "rds_proxy_throttle"
 ENVIRONMENT = "lambda_environment_credential"
@@ -188,7 +188,7 @@ def test_a_process_that_somebody_elses_code_ended_is_named_and_undone(shooting: 
 def test_of_two_recoveries_at_once_one_works(shooting: Range, before: Snapshot) -> None:
     shooting.drill(ENVIRONMENT, at={"after inject": "SIGKILL"})
     both = [shooting.start_recover() for _ in range(2)]
-    answers = sorted((process.communicate(timeout=60)[0], process.returncode) for process in both)
+    answers = sorted((process.communicate(timeout=120)[0], process.returncode) for process in both)
     texts = "".join(text for text, _ in answers)
     assert texts.count("undone and verified") == 1, texts
     assert "Traceback" not in texts

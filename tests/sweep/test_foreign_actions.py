@@ -16,7 +16,7 @@ from tocsin.model.verdict import Outcome, RunVerdict
 from tocsin.project.places import ledger_path
 from tocsin.record.ledger import Ledger
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 PROXY = "rds_proxy_throttle"
 SECRET = "theirs-and-never-told"

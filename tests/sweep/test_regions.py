@@ -21,7 +21,7 @@ from tocsin.project.places import ledger_path
 from tocsin.project.targets import load_target
 from tocsin.record.ledger import Ledger
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 REGIONS = {"near": "us-east-1", "far": "eu-west-1"}
 DEPLOY = """
@@ -165,7 +165,7 @@ def test_rollbacks_that_a_dead_drill_owed_are_named_and_then_run(world: World) -
     assert ran.returncode == 0, ran.stderr
     assert "rolled back: redrive" in ran.stdout
     assert not world.mark.exists()
-    (message,) = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"]
+    (message,) = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=20)["Messages"]
     sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
     assert message["Body"] == "an order"
     assert world.range.tocsin("recover").stdout == "nothing to recover on target 'sandbox'\n"

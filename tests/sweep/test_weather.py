@@ -22,7 +22,7 @@ from tocsin.model.events import FaultStage
 from tocsin.project.places import ledger_path
 from tocsin.record.ledger import Ledger
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Stormy:
     def recover(self) -> dict[str, tuple[int, str]]:
         """`tocsin recover` for every target at once: exit code and what was printed."""
         started = {name: self._start(name) for name in CASES}
-        printed = {name: process.communicate(timeout=100)[0] for name, process in started.items()}
+        printed = {name: process.communicate(timeout=300)[0] for name, process in started.items()}
         return {name: (process.returncode, printed[name]) for name, process in started.items()}
 
     def _start(self, name: str) -> subprocess.Popen[str]:
