@@ -13,7 +13,7 @@ from tocsin.errors import SandboxError
 from tocsin.model.verdict import RunVerdict
 from tocsin.sandbox.parts.promtool import find_promtool
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
 
 NAMES = sorted(path.stem for path in (ROOT / "experiments" / "clocked").glob("*.yaml"))
 
@@ -31,7 +31,7 @@ def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 @pytest.fixture(scope="module")
 def run(clocked: Checkout) -> tuple[RunVerdict, Path]:
     out = clocked.root / "out"
-    answer = clocked.tocsin("run", "experiments/clocked", "--out", str(out), timeout=800)
+    answer = clocked.tocsin("run", "experiments/clocked", "--out", str(out), "--try-again", timeout=1600)
     assert "Traceback" not in answer.stderr, answer.stderr
     return RunVerdict.model_validate_json((out / "verdict.json").read_text()), out
 
@@ -56,7 +56,8 @@ def test_one_drill_shows_cloudwatch_and_prometheus_side_by_side(run: tuple[RunVe
 
 def test_nothing_of_the_runbook_rings_when_every_task_is_gone(run: tuple[RunVerdict, Path]) -> None:
     drill = next(drill for drill in run[0].drills if drill.experiment == "kill-all-tasks")
-    assert [finding.kind for finding in drill.findings] == ["gap"]
+    # A second try, where the machine did not keep up with the first, is a finding too.
+    assert [finding.kind for finding in drill.findings if finding.kind != "tried_again"] == ["gap"]
     assert measured(run, "kill-all-tasks", "must:service-vanished")["alarm_s"] < 120
 
 

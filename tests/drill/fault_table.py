@@ -98,7 +98,7 @@ def _make_service(ecs: Any) -> None:
 def settle(ecs: Any) -> None:
     """Wait until the service runs what it should: a rolled back release is rolled out again."""
     ecs.get_waiter("services_stable").wait(
-        cluster=SERVICE, services=[SERVICE], WaiterConfig={"Delay": 0.05, "MaxAttempts": 400}
+        cluster=SERVICE, services=[SERVICE], WaiterConfig={"Delay": 0.05, "MaxAttempts": 1200}
     )
 
 
@@ -118,7 +118,7 @@ def _make_target_group(elb: Any, port: int | None) -> None:
     action = {"Type": "forward", "TargetGroupArn": group}
     elb.create_listener(LoadBalancerArn=balancer, Protocol="HTTP", Port=80, DefaultActions=[action])
     elb.register_targets(TargetGroupArn=group, Targets=[{"Id": "127.0.0.1", "Port": port}])
-    elb.get_waiter("target_in_service").wait(TargetGroupArn=group, WaiterConfig={"Delay": 0.05, "MaxAttempts": 400})
+    elb.get_waiter("target_in_service").wait(TargetGroupArn=group, WaiterConfig={"Delay": 0.05, "MaxAttempts": 1200})
 
 
 def _make_cache(elasticache: Any) -> None:
@@ -129,7 +129,7 @@ def _make_cache(elasticache: Any) -> None:
         AutomaticFailoverEnabled=True,
     )
     elasticache.get_waiter("replication_group_available").wait(
-        ReplicationGroupId=DATA, WaiterConfig={"Delay": 0.1, "MaxAttempts": 200}
+        ReplicationGroupId=DATA, WaiterConfig={"Delay": 0.1, "MaxAttempts": 600}
     )
 
 
@@ -165,7 +165,7 @@ def inside(way_in: dict[str, Any], sql: str) -> Any:
             port=way_in["port"],
             database=way_in["dbname"],
             password=way_in["password"],
-            timeout=5,
+            timeout=30,
         ) as connection:
             return connection.run(sql)
     except (pg8000.native.InterfaceError, pg8000.native.DatabaseError, OSError):

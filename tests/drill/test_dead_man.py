@@ -104,7 +104,7 @@ def test_the_schedule_ends_the_harm_and_recover_finds_no_drift(bench: ArmedBench
     bench.fire(f"tocsin-undo-{entry}")
     wait_for("the end of the harm", lambda: bench.account()[HARM[kind]] == before[HARM[kind]])
     assert [mended.id for mended in recover(bench.target, bench.ledger)] == [entry]
-    assert bench.account() == before
+    assert bench.is_as(before)
 
 
 def test_the_schedule_is_one_shot_at_the_expiry_and_gone_after_the_undo(bench: ArmedBench) -> None:
@@ -158,7 +158,7 @@ def test_a_schedule_of_which_nobody_knows_is_deleted_by_recover(
     assert len(bench.schedules()) == 1
     assert len(recover(bench.target, bench.ledger)) == 1
     assert bench.schedules() == []
-    assert bench.account() == before
+    assert bench.is_as(before)
 
 
 def test_what_somebody_else_took_in_hand_is_not_overwritten_by_the_schedule(bench: ArmedBench) -> None:

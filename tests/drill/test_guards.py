@@ -29,7 +29,7 @@ from tocsin.record.ledger import Ledger
 CLOCK_IN = "leave-attendance-dev-clockIn"
 PROXY = "itcenter-dev-proxy"
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 
 def brief(document: dict[str, Any]) -> None:
@@ -203,11 +203,11 @@ def test_tocsin_stop_ends_a_running_drill_which_undoes_and_reports(checkout: Che
     with rules(
         checkout, 'opt_in = {chaos-opt-in = "true"}\nmax_resources = 1\nmax_percent = "5%"\nmax_duration = "2h"'
     ):
-        process = checkout.start("run", str(experiment), "--out", str(out))
+        process = checkout.start("run", "--try-again", str(experiment), "--out", str(out))
         wait_for("the fault", lambda: reserved(checkout) == 0)
         stopped = checkout.tocsin("stop", "--reason", "the release looks bad")
         assert stopped.returncode == 0, stopped.stderr
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
     try:
         assert process.returncode == 4, output
         verdict = RunVerdict.model_validate_json((out / "verdict.json").read_text()).drills[0]
@@ -239,13 +239,13 @@ def test_two_checkouts_and_one_account(checkout: Checkout, tmp_path: Path) -> No
     (tmp_path / ".tocsin" / "sandbox" / "state.json").symlink_to(state)
     colleague = Checkout(tmp_path)
     experiment, out = checkout.experiment("clock-in-throttled", brief), checkout.out()
-    process = checkout.start("run", str(experiment), "--out", str(out))
+    process = checkout.start("run", "--try-again", str(experiment), "--out", str(out))
     try:
         wait_for("the fault", lambda: reserved(checkout) == 0)
         code, verdict, directory = colleague.run("calendar-worker-stopped", brief)
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     assert (code, verdict.stopped) == (4, "lock")
     assert "in use by clock-in-throttled-" in verdict.judgements[0].message
     assert faults(directory) == []

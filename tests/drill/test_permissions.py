@@ -41,7 +41,7 @@ from tocsin.sandbox import control
 from tocsin.sandbox.account import Account
 from tocsin.sandbox.drill_user import allow_drill_user
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 NOT_ASKED_BY_A_FAULT = {
     # Only a function without a version that holds its environment gets one of ours, and loses it again.
@@ -89,7 +89,7 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
             make_resources(account(checkout))
             yield checkout
     finally:
-        down = checkout.tocsin("sandbox", "down", timeout=60)
+        down = checkout.tocsin("sandbox", "down", timeout=120)
         assert down.returncode == 0, down.stdout + down.stderr
 
 
@@ -103,7 +103,7 @@ def allow(checkout: Checkout, statements: list[dict[str, Any]]) -> None:
     """Give the drill's user this policy, as a user of the sandbox does."""
     policy = checkout.root / "policy.json"
     policy.write_text(policy_text(statements))
-    up = checkout.tocsin("sandbox", "up", "leave-attendance", "--policy", str(policy), timeout=120)
+    up = checkout.tocsin("sandbox", "up", "leave-attendance", "--policy", str(policy), timeout=300)
     assert up.returncode == 0, up.stdout + up.stderr
 
 

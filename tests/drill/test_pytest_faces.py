@@ -8,9 +8,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from tests.drill.conftest import Checkout, extension
+from tests.drill.conftest import Checkout, extension, wait_for
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(1200)]
 
 
 def test_what_is_well_passes_and_a_wrong_expectation_fails_by_name(checkout: Checkout) -> None:
@@ -29,7 +29,12 @@ def test_what_is_well_passes_and_a_wrong_expectation_fails_by_name(checkout: Che
         *("synthetics/leave_attendance.py", "contracts/leave-attendance.openapi.yaml"),
         str(moved.relative_to(checkout.root)),
     ]
-    answer = subprocess.run(command, cwd=checkout.root, capture_output=True, text=True, timeout=400, check=False)
+    for _ in range(2):
+        answer = subprocess.run(command, cwd=checkout.root, capture_output=True, text=True, timeout=400, check=False)
+        if "(machine_busy)" not in answer.stdout:
+            break
+        # This face has no `--try-again`.
+        wait_for("all alarms to clear", lambda: not checkout.ringing())
     assert answer.returncode == pytest.ExitCode.TESTS_FAILED, answer.stdout
     cases = ElementTree.parse(checkout.root / "faces.xml").getroot().findall(".//testcase")
     failed = {case.attrib["name"]: case for case in cases if case.find("failure") is not None}
