@@ -104,7 +104,7 @@ def a_server(folder: Path) -> Iterator[PostgresServer]:
 @contextmanager
 def connected(server: PostgresServer) -> Iterator[pg8000.native.Connection]:
     connection = pg8000.native.Connection(
-        MASTER.name, host=server.host, port=server.port, database="app", password=MASTER.password, timeout=10
+        MASTER.name, host=server.host, port=server.port, database="app", password=MASTER.password, timeout=60
     )
     try:
         yield connection

@@ -63,7 +63,7 @@ class Stormy:
     def _table(self, name: str) -> str:
         return (
             f'[targets.{name}]\naccount = "{self._target.account}"\nregion = "{REGION}"\n'
-            f'endpoint_url = "{self.weather.url}"\nscale = {SCALE}\ntimeout_s = 0.25\n'
+            f'endpoint_url = "{self.weather.url}"\nscale = {SCALE}\ntimeout_s = 1.0\n'
         )
 
     def inject(self) -> None:
