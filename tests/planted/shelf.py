@@ -386,19 +386,25 @@ def known_too_late(bench: Bench) -> None:
 RUNS = "import itertools\nRUNS = itertools.count()\n"
 
 
+def under_the_fault(bench: Bench) -> str:
+    """A condition in a step of a canary that holds from the fault on, however many runs there were before it."""
+    flag = bench.root / "broken"
+    bench.when(reaches(FaultStage.EFFECTIVE), flag.touch)
+    bench.after(flag.unlink, True)
+    return f"        if __import__('pathlib').Path({str(flag)!r}).exists():\n"
+
+
 @planted("canary that gives up", "outage", "canaries:after", Reason.NO_EVIDENCE, "order itself is broken: .*SystemExit")
 def gives_up(bench: Bench) -> None:
-    bench.edit(
-        "synthetics/bell.py", JOURNEY, f"{RUNS}{JOURNEY}        if next(RUNS) > 3:\n            raise SystemExit\n"
-    )
+    bench.edit("synthetics/bell.py", JOURNEY, f"{JOURNEY}{under_the_fault(bench)}            raise SystemExit\n")
 
 
 @planted(
     "canary that stopped running", "outage", "recovery", Reason.NOT_WATCHED, "nothing was seen of the canary order"
 )
 def stopped_running(bench: Bench) -> None:
-    hang = "        if next(RUNS) > 3:\n            import threading\n            threading.Event().wait(60)\n"
-    bench.edit("synthetics/bell.py", JOURNEY, f"{RUNS}{JOURNEY}{hang}")
+    hang = "            import threading\n            threading.Event().wait(60)\n"
+    bench.edit("synthetics/bell.py", JOURNEY, f"{JOURNEY}{under_the_fault(bench)}{hang}")
 
 
 # --- load ---------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from tocsin.project.histories import read_history
 from tocsin.project.places import ledger_path
 from tocsin.record.ledger import Ledger
 
-pytestmark = pytest.mark.planted
+pytestmark = [pytest.mark.planted, pytest.mark.timeout(900)]
 
 PATIENCE_S = 180.0
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -14,7 +14,7 @@ from tests.planted.setups import Document, Setup
 from tocsin.model.events import Act, ActorDied, ActStarted, AlarmChanged, AlarmNotified, CanaryRan
 from tocsin.model.verdict import Outcome
 
-pytestmark = [pytest.mark.planted, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.planted, pytest.mark.timeout(1200)]
 
 IN_A_ROW = 20
 WITH_EVERYTHING = (1, 20)

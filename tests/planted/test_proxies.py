@@ -13,7 +13,7 @@ from tests.project.proxy import running_proxy
 from tocsin.model.events import CanaryRan
 from tocsin.project.histories import read_history
 
-pytestmark = pytest.mark.planted
+pytestmark = [pytest.mark.planted, pytest.mark.timeout(900)]
 
 
 def test_a_drill_beside_a_proxy_asks_it_for_nothing(drill: Drill) -> None:

@@ -15,7 +15,7 @@ from tocsin.model.events import DrillStarted, FaultStage
 from tocsin.model.verdict import Outcome, Reason, Verdict
 from tocsin.project.histories import read_history
 
-pytestmark = pytest.mark.planted
+pytestmark = [pytest.mark.planted, pytest.mark.timeout(900)]
 
 
 def busy(verdict: Verdict) -> list[str]:

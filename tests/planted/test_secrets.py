@@ -19,7 +19,7 @@ from tests.secret_scan import leaks as found_in
 
 from tocsin.sandbox import control
 
-pytestmark = pytest.mark.planted
+pytestmark = [pytest.mark.planted, pytest.mark.timeout(900)]
 
 SAID = {name: leaks.nasty(name) for name in ("declared", "in the account")}
 SENT = leaks.plain("sent by a canary")
@@ -103,7 +103,7 @@ def test_none_of_ninety_forms_is_in_any_file_or_line(bench: Bench, told: list[Pa
             env=environment,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=600,
             check=False,
             umask=0,
         )

@@ -14,7 +14,7 @@ from tests.planted.shelves import SHELF, Planted
 from tocsin.model.events import FaultChanged
 from tocsin.model.verdict import Judgement, Outcome
 
-pytestmark = pytest.mark.planted
+pytestmark = [pytest.mark.planted, pytest.mark.timeout(900)]
 
 BREAKS_NOTHING = ("guard:actors", "guard:machine", "guard:traffic")
 """What is found before the fault, and must keep it from being injected."""
