@@ -137,7 +137,7 @@ def test_a_second_run_is_refused_before_it_starts_or_adds_anything(sandbox: Sand
 @pytest.mark.drill
 def test_of_two_real_runs_the_first_ends_undisturbed() -> None:
     with place() as here:
-        command = [sys.executable, "-m", "tocsin.cli", "run", "nothing.yaml", "--time-scale", "120"]
+        command = [sys.executable, "-m", "tocsin.cli", "run", "nothing.yaml", "--time-scale", "120", "--try-again"]
         both = [
             subprocess.Popen(command, cwd=here.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for _ in range(2)

@@ -60,11 +60,11 @@ def test_the_status_of_an_endpoint(url: str, tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_endpoint_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    project(tmp_path, f"http://127.0.0.1:{port}", monkeypatch)
-    with pytest.raises(TargetError, match="expected an answer from /healthz, found ConnectError"):
-        endpoint_status("desk", "/healthz")
+    with socket.socket() as taken:  # and kept, so that nobody else answers there; it does not listen
+        taken.bind(("127.0.0.1", 0))
+        project(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}", monkeypatch)
+        with pytest.raises(TargetError, match="expected an answer from /healthz, found ConnectError"):
+            endpoint_status("desk", "/healthz")
 
 
 def test_an_alarm_that_the_system_file_does_not_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
