@@ -58,7 +58,7 @@ def test_nothing_of_the_runbook_rings_when_every_task_is_gone(run: tuple[RunVerd
     drill = next(drill for drill in run[0].drills if drill.experiment == "kill-all-tasks")
     # A second try, where the machine did not keep up with the first, is a finding too.
     assert [finding.kind for finding in drill.findings if finding.kind != "tried_again"] == ["gap"]
-    assert measured(run, "kill-all-tasks", "must:service-vanished")["alarm_s"] < 120
+    assert measured(run, "kill-all-tasks", "must:service-vanished")["alarm_s"] <= 240
 
 
 def test_the_runbooks_kill_query_ends_the_victims_and_leaves_the_holder(run: tuple[RunVerdict, Path]) -> None:
