@@ -11,7 +11,7 @@ import pytest
 from tests.parity.throwaway.account import everything
 from tests.sandbox.aws.shop import Shop
 
-from tocsin.parity.model import Key, ParityReport
+from tocsin.parity.model import Key, ParityReport, exit_code_of
 from tocsin.project.places import ledger_path, parity_path
 from tocsin.record.ledger import Ledger
 
@@ -34,11 +34,13 @@ def open_entries(shop: Shop) -> list[str]:
 def test_the_report_holds_what_was_measured(shop: Shop) -> None:
     before = everything(shop.client)
     done = tocsin(shop, "parity", "--throwaway")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode in (0, 1), done.stdout + done.stderr
     assert "gone: queue tocsin-parity-" in done.stderr
     report = ParityReport.model_validate_json(parity_path(shop.root, "sandbox").read_text())
     assert report.throwaway_at is not None
     assert report.left == ()
+    # A minute is a second here: on a busy machine a lag may be longer than drills can live with.
+    assert done.returncode == exit_code_of(report.rows)
     assert (report.figure(Key.METRIC_LAG) or 0) > 0
     assert (open_entries(shop), everything(shop.client)) == ([], before)
 
