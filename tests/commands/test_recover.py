@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.faults.registered import register
 from tests.faults.test_lifecycle import FileFault, Settings
 from tests.guards.conftest import ACCOUNT
 from tests.guards.conftest import Aws as Answers
@@ -22,7 +23,6 @@ from tocsin.aws.target import Aws
 from tocsin.cli import main
 from tocsin.commands.recover import ledger_lines, recover_target
 from tocsin.errors import Refused, ResidueLeft, TargetError
-from tocsin.faults.registry import FAULTS
 from tocsin.guards.lock import PARAMETER, AccountLock
 from tocsin.project.places import ledger_path
 from tocsin.record.ledger import Ledger
@@ -92,7 +92,7 @@ class Dead:
 def dead(aws: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dead:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    monkeypatch.setitem(FAULTS, "regional", RegionalFault)
+    register(monkeypatch, RegionalFault)
     return Dead(tmp_path, aws)
 
 
@@ -121,7 +121,7 @@ class Signalled(RegionalFault):
 
 def test_a_signal_ends_a_recovery_which_says_what_is_left(dead: Dead, monkeypatch: pytest.MonkeyPatch) -> None:
     files = [dead.broke("first"), dead.broke("second")]
-    monkeypatch.setitem(FAULTS, "regional", Signalled)
+    register(monkeypatch, Signalled)
     Signalled.signals[:] = [signal.SIGINT]
     monkeypatch.chdir(dead.root)
     answer = CliRunner().invoke(main, ["recover", "--target", "staging"])
@@ -135,7 +135,7 @@ def test_a_signal_ends_a_recovery_which_says_what_is_left(dead: Dead, monkeypatc
 
 def test_a_terminal_that_is_closed_ends_no_recovery(dead: Dead, monkeypatch: pytest.MonkeyPatch) -> None:
     file = dead.broke("first")
-    monkeypatch.setitem(FAULTS, "regional", Signalled)
+    register(monkeypatch, Signalled)
     Signalled.signals[:] = [signal.SIGHUP]
     monkeypatch.chdir(dead.root)
     answer = CliRunner().invoke(main, ["recover", "--target", "staging"])

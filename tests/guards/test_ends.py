@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from tests.actors import answers
 from tests.actors.conftest import wait_for
+from tests.faults.registered import register
 from tests.faults.test_lifecycle import FileFault, Settings
 from tests.guards.conftest import Aws
 from tests.moments import began_s
@@ -32,7 +33,6 @@ from tocsin.commands.signals import signals_to
 from tocsin.drill.acts import run_drill
 from tocsin.drill.opening import residue_is_louder
 from tocsin.errors import HistoryError, ResidueLeft
-from tocsin.faults.session import faults_of
 from tocsin.guards.clock import LONGEST_STANDSTILL_S
 from tocsin.guards.kill_switch import PARAMETER, set_file
 from tocsin.model.events import ActivityRan, ActorDied, Event, FaultChanged, FaultStage, Stopped
@@ -46,11 +46,6 @@ from tocsin.record.ledger import Debt, Ledger
 LASTS_S = 60
 BEGINS_WITHIN_S = 20.0
 ALARM = "shop-orders-low"
-
-
-def break_file(path: str, configuration: dict[str, Any]) -> str:
-    """The action of the experiments here."""
-    return faults_of(configuration).inject(FileFault(path=path)).value
 
 
 class Bare:
@@ -140,8 +135,7 @@ def _is_broken(event: Event) -> bool:
 
 @pytest.fixture
 def bare(tmp_path: Path, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Bare:
-    monkeypatch.setattr("tocsin.faults.lifecycle.FAULTS", {"file": FileFault})
-    monkeypatch.setattr("tocsin.faults.file", break_file, raising=False)
+    register(monkeypatch, FileFault)
     monkeypatch.setattr("tocsin.actors.injector._LATE_WALL_S", 0.1)
     aws.answers["DescribeAlarms"] = lambda _: {"MetricAlarms": [], "CompositeAlarms": []}
     return Bare(tmp_path, aws)

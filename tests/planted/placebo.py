@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 import pytest
+from tests.faults.registered import register
 from tests.planted.setups import HEALTHY, LOAD, UNDO, Document, fault
 
 import tocsin.faults
 from tocsin.aws.sqs import queue_arns, queue_url
 from tocsin.aws.target import Aws
 from tocsin.faults.base import Fault, State
-from tocsin.faults.registry import FAULTS
 
 _TAG = "drilled"
 
@@ -67,8 +67,7 @@ class Placebo(Fault[TagState]):
 def registered() -> Iterator[None]:
     """The placebo among the faults, as long as this lasts."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FAULTS, Placebo.kind, Placebo)
-        patch.setattr(tocsin.faults, Placebo.kind, tocsin.faults.action_of(Placebo), raising=False)
+        register(patch, Placebo)
         patch.setattr(tocsin.faults, "__all__", [*tocsin.faults.__all__, Placebo.kind])
         yield
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import psutil
+from tests.faults.registered import register
 from tests.planted.bench import SCALE, Bench
 
 import tocsin.checkers.quiet_alarm
@@ -22,7 +23,6 @@ from tocsin.aws.target import Aws
 from tocsin.faults.awslambda import ConcurrencyState, LambdaReservedConcurrency
 from tocsin.faults.base import AnyFault
 from tocsin.faults.lambda_release import LambdaBadRelease, ReleaseState
-from tocsin.faults.registry import FAULTS
 from tocsin.faults.session import faults_of
 from tocsin.model.events import Act, ActStarted, AlarmChanged, Event, FaultChanged, FaultStage
 from tocsin.model.verdict import Reason
@@ -574,10 +574,7 @@ def set_delay(bench: Bench, seconds: str) -> None:
 
 def replace_fault(bench: Bench, fault: type[AnyFault]) -> None:
     """Register `fault` under the name of the one that it is made from."""
-    import tocsin.faults
-
-    bench.patch.setitem(FAULTS, fault.kind, fault)
-    bench.patch.setattr(tocsin.faults, fault.kind, tocsin.faults.action_of(fault))
+    register(bench.patch, fault)
 
 
 def turn_clock(bench: Bench, by_s: float) -> None:
