@@ -40,7 +40,10 @@ def test_whatever_ends_an_actor_is_recorded(tmp_path: Path, error: BaseException
     assert (died.actor, died.detail) == ("stumbling", f"{type(error).__name__}: {error}")
 
 
-def test_a_secret_that_a_child_prints_in_several_lines_is_in_no_log(tmp_path: Path) -> None:
+def test_a_secret_that_a_child_prints_in_several_lines_is_in_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tocsin.actors.base._LOGGED_WITHIN_S", 60.0)
     value = " ".join(f"plum-velvet-{number}" for number in range(20))
     KNOWN.learn(value)
     coded = base64.encodebytes(value.encode()).decode()

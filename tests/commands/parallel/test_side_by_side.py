@@ -42,6 +42,7 @@ class Project:
     root: Path
     lines: list[str] = field(default_factory=list)
     _begun: list[subprocess.Popen[str]] = field(default_factory=list)
+    _readers: list[threading.Thread] = field(default_factory=list)
 
     def experiment(self, name: str, document: Document) -> None:
         path = self.root / "experiments" / f"{name}.yaml"
@@ -66,8 +67,16 @@ class Project:
             text=True,
         )
         self._begun.append(process)
-        threading.Thread(target=self._read, args=(process,), daemon=True).start()
+        self._readers.append(threading.Thread(target=self._read, args=(process,), daemon=True))
+        self._readers[-1].start()
         return process
+
+    def ended(self, process: subprocess.Popen[str]) -> int:
+        """The exit code, when the process has ended and all that it said is read."""
+        code = process.wait(_PATIENCE_WALL_S)
+        for reader in self._readers:
+            reader.join(_PATIENCE_WALL_S)
+        return code
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -165,7 +174,7 @@ def test_each_drill_has_its_verdict_and_one_with_a_busy_machine_a_second_try(pro
     stalled.suspend()
     time.sleep(_STOPPED_WALL_S)
     stalled.resume()
-    code = process.wait(_PATIENCE_WALL_S)
+    code = project.ended(process)
     assert "this machine did not keep up with stopped: once more at the end, alone" in project.told
     first = project.root / "out" / "stopped" / FIRST_TRY
     assert Verdict.model_validate_json((first / "verdict.json").read_text()).outcome.value == "unknown"
@@ -202,7 +211,7 @@ def test_a_second_try_is_not_refused_for_what_rings_since_the_first(project: Pro
             sqs = load_target(project.root, "sandbox").client("sqs")
         url = sqs.get_queue_url(QueueName="bell-orders-dlq")["QueueUrl"]
         sqs.send_message(QueueUrl=url, MessageBody="{}")
-    process.wait(_PATIENCE_WALL_S)
+    project.ended(process)
     (second,) = [drill for drill in project.run.drills if drill.experiment == "stopped"]
     assert (project.root / "out" / "stopped" / FIRST_TRY / "verdict.json").exists()
     assert second.stopped is None, project.told
@@ -218,7 +227,7 @@ def test_a_worker_that_is_killed_leaves_a_ledger_and_nothing_else(project: Proje
     process = project.begin()
     project.wait_for_line(r"killed .*fault lambda_reserved_concurrency accepted")
     project.worker_of("killed").kill()
-    assert process.wait(_PATIENCE_WALL_S) == 5, project.told
+    assert project.ended(process) == 5, project.told
     assert re.search(r"worker \d was ended by signal 9", project.told)
     assert set(project.outcomes) == {"killed", "other"}
     assert project.run.drills[0].killed
@@ -249,7 +258,7 @@ def begin_two(project: Project) -> subprocess.Popen[str]:
 def test_at_a_signal_every_worker_undoes(project: Project, number: signal.Signals) -> None:
     process = begin_two(project)
     process.send_signal(number)
-    assert process.wait(_PATIENCE_WALL_S) == 4, project.told
+    assert project.ended(process) == 4, project.told
     assert {drill.stopped for drill in project.run.drills} == {"interrupted"}
     assert f"stopped by {number.name}" in project.told
     for drill in project.run.drills:
@@ -299,7 +308,7 @@ def test_what_is_done_to_the_sandbox_is_done_to_those_of_workers(project: Projec
 def test_the_kill_switch_ends_all(project: Project) -> None:
     process = begin_two(project)
     assert project.tocsin("stop", "--reason", "enough").returncode == 0
-    assert process.wait(_PATIENCE_WALL_S) == 4, project.told
+    assert project.ended(process) == 4, project.told
     assert {drill.stopped for drill in project.run.drills} == {"kill-switch"}
     assert project.left() == []
     assert project.tocsin("stop", "--clear").returncode == 0
@@ -309,7 +318,7 @@ def test_with_x_nothing_begins_after_a_failure(project: Project) -> None:
     for name in ("a", "b", "c", "d"):
         project.experiment(name, loud())
     process = project.begin("-x")
-    assert process.wait(_PATIENCE_WALL_S) == 4, project.told
+    assert project.ended(process) == 4, project.told
     began = [name for name in "abcd" if (project.root / "out" / name / "history.jsonl").exists()]
     assert "d" not in began
     assert "with -x no other begins after that" in (project.root / "out" / "summary.md").read_text()
@@ -322,7 +331,7 @@ def test_each_drill_has_the_time_scale_that_it_bears_and_a_sandbox_for_it(projec
     project.experiment("slow", slow)
     project.experiment("fast", document("poison"))
     process = project.begin(scale="auto", workers="1")
-    code = process.wait(_PATIENCE_WALL_S)
+    code = project.ended(process)
     assert code == project.run.exit_code, project.told
     assert {drill.experiment: drill.scale for drill in project.run.drills} == {"slow": 90, "fast": 120}
     second_tries = project.told.count("once more at the end, alone")  # on a busy machine; each has a sandbox, too
@@ -342,7 +351,7 @@ def test_what_a_drill_left_ringing_does_not_refuse_the_next(project: Project) ->
     project.experiment("hasty", hasty)
     project.experiment("next", document("outage"))
     process = project.begin(workers="1")
-    process.wait(_PATIENCE_WALL_S)
+    project.ended(process)
     first, second = project.run.drills
     assert (first.experiment, second.experiment) == ("hasty", "next")
     assert first.outcome.value != "pass", "it does not wait until its alarm is quiet"
