@@ -51,7 +51,7 @@ class Stage:
 
     def send(self, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> Answer:
         """A request exactly as it is given."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in {"Host": f"127.0.0.1:{self.port}", "Content-Length": str(len(body)), **headers}.items():

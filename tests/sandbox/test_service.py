@@ -62,7 +62,7 @@ def started(home: Path, bug: str = "") -> Iterator[tuple[subprocess.Popen[bytes]
         # It ends by itself when its lifeline breaks.
         os.close(lifeline)
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
@@ -72,7 +72,7 @@ def published(account: Account, namespace: str, name: str, dimensions: dict[str,
     """The values of a metric, once it has any."""
     cloudwatch = account.client("cloudwatch")
     found: list[Any] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not found and time.monotonic() < deadline:
         now = datetime.now(UTC)
         found = cloudwatch.get_metric_statistics(
@@ -107,7 +107,7 @@ def test_its_gauges_are_in_the_metric_store(aviary: Aviary) -> None:
 
 def test_it_ticks_every_ten_system_seconds(aviary: Aviary) -> None:
     ticks: list[int] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while len(ticks) < 12 and time.monotonic() < deadline:
         ticks = aviary.door("parrot", {})["ticks"]
     assert ticks[:12] == list(range(ticks[0], ticks[0] + 120, 10))
@@ -125,15 +125,16 @@ def test_its_pages_are_served(aviary: Aviary) -> None:
 
 
 def test_it_tells_when_its_own_timer_was_late(aviary: Aviary) -> None:
-    since = time.time()
+    since = time.time() - 1  # its timer may have been due a moment before it stood still
     psutil.Process(aviary.process.pid).suspend()
     time.sleep(1)
     psutil.Process(aviary.process.pid).resume()
     late: list[list[float]] = []
-    deadline = time.monotonic() + 30
-    while not late and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    # On a busy machine it was late before, and less: that is told, too.
+    while all(late_s <= 0.8 for _, late_s in late) and time.monotonic() < deadline:
         late = aviary.door("lag", {"since": since})["late"]
-    assert max(late_s for _, late_s in late) > 0.8
+    assert any(late_s > 0.8 for _, late_s in late)
     assert aviary.door("lag", {"since": time.time() + 60})["late"] == []
 
 

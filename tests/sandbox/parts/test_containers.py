@@ -142,7 +142,7 @@ def test_a_process_that_is_no_child_is_signalled_and_waited_for() -> None:
     async def scenario() -> None:
         over = ContainerProcess(0)
         assert (over.returncode, await over.wait()) == (-1, -1)
-        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as program:
+        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as program:
             process = ContainerProcess(program.pid)
             assert process.returncode is None
             process.send_signal(signal.SIGTERM)
@@ -151,7 +151,7 @@ def test_a_process_that_is_no_child_is_signalled_and_waited_for() -> None:
         with pytest.raises(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    asyncio.run(asyncio.wait_for(scenario(), 120))
 
 
 # ------------------------------------------------------------------------------------------------ with Docker
@@ -176,7 +176,7 @@ def parts(docker: None, tmp_path: Path) -> Iterator[ContainerParts]:
 
 def rows(server: PostgresServer, sql: str) -> Any:
     with pg8000.native.Connection(
-        "owner", host=server.host, port=server.port, database="app", password=OWNER.password, timeout=10
+        "owner", host=server.host, port=server.port, database="app", password=OWNER.password, timeout=60
     ) as connection:
         return connection.run(sql)
 
@@ -219,7 +219,7 @@ def test_a_replica_of_valkey_takes_over(parts: ContainerParts, tmp_path: Path) -
     async def test(plant: Any, sink: Any) -> None:
         before = view(plant)
         await call(plant, "SET", "order", "1")
-        await call(plant, "WAIT", "1", "1000")
+        await call(plant, "WAIT", "1", "60000")
         plant.fail_over("orders")
         await until(lambda: view(plant).primary != before.primary)
         assert await call(plant, "GET", "order") == "1"
@@ -249,7 +249,7 @@ def test_a_killed_sandbox_leaves_no_container(docker: None, checkout: Path) -> N
     with watched(checkout), pytest.raises(SandboxError, match=refusal):
         control.up("clocked", checkout)
     os.kill(state.pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(state.pid)], 10)
+    psutil.wait_procs([psutil.Process(state.pid)], 60)
     home = control.directory(checkout)
     assert any("valkey-server" in process.name() for process in supervise.processes(home)), "they outlive the daemon"
     control.down(checkout)

@@ -50,8 +50,8 @@ def with_stub(scenario: Scenario) -> None:
     async def run() -> None:
         stub = serve("weather", third_party(), DOOR_TOKEN)
         try:
-            client = httpx.AsyncClient(base_url=stub.base_url, timeout=20, headers=KNOCK)
-            async with client, asyncio.timeout(60):
+            client = httpx.AsyncClient(base_url=stub.base_url, timeout=60, headers=KNOCK)
+            async with client, asyncio.timeout(120):
                 await scenario(client)
         finally:
             await stub.close()
@@ -159,7 +159,7 @@ def test_whoever_hangs_gives_up_or_loses_the_connection_when_the_door_is_closed(
     async def scenario(client: httpx.AsyncClient) -> None:
         await told(client, mode="hang")
         with pytest.raises(httpx.ReadTimeout):
-            await client.get("/v1/weather", timeout=0.2)
+            await client.get("/v1/weather", timeout=httpx.Timeout(60, read=0.2))
         hanging = asyncio.create_task(client.get("/v1/weather"))
         while len((await client.get(CALLS)).json()["value"]) < 2:
             await asyncio.sleep(0.01)
@@ -175,7 +175,7 @@ def test_whoever_hangs_gives_up_or_loses_the_connection_when_the_door_is_closed(
 def test_a_stub_that_hangs_can_be_closed() -> None:
     async def run() -> None:
         stub = serve("weather", third_party(), DOOR_TOKEN)
-        async with httpx.AsyncClient(base_url=stub.base_url, headers=KNOCK) as client, asyncio.timeout(20):
+        async with httpx.AsyncClient(base_url=stub.base_url, headers=KNOCK) as client, asyncio.timeout(60):
             await told(client, mode="hang")
             hanging = asyncio.create_task(client.get("/v1/weather", timeout=None))
             while not (await client.get(CALLS)).json()["value"]:

@@ -28,6 +28,8 @@ from tocsin.sandbox.services.elasticache.plant import (
 )
 
 GROUP = CacheGroup("orders", ("orders-001", "orders-002"))
+SCALE = 20
+"""Nobody answers for a second before a replica takes over, and for three while a node reboots: time to look."""
 
 
 class Sink:
@@ -43,7 +45,7 @@ def on_a_plant(
 ) -> None:
     async def run() -> None:
         sink = Sink()
-        plant = ElastiCachePlant(directory / "elasticache", directory, Clock(240), sink, parts=parts)
+        plant = ElastiCachePlant(directory / "elasticache", directory, Clock(SCALE), sink, parts=parts)
         try:
             await plant.reconcile([GROUP])
             await test(plant, sink)
@@ -64,7 +66,7 @@ async def call(plant: ElastiCachePlant, command: str, *words: str) -> object:
     url = f"redis://{view(plant).host}:{view(plant).endpoint[1]}"
 
     def send() -> object:
-        with Valkey.from_url(url, decode_responses=True, socket_timeout=1) as client:
+        with Valkey.from_url(url, decode_responses=True, socket_timeout=60) as client:
             return client.execute_command(command, *words)
 
     try:
@@ -78,12 +80,11 @@ async def until(seen: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
-@pytest.mark.timeout(30)
 def test_a_replica_takes_over_with_everything_and_the_endpoint_stays(tmp_path: Path) -> None:
     async def test(plant: ElastiCachePlant, sink: Sink) -> None:
         before = view(plant)
         await call(plant, "SET", "a", "1")
-        await call(plant, "WAIT", "1", "1000")
+        await call(plant, "WAIT", "1", "60000")
         plant.fail_over("orders")
         assert view(plant).nodes == {"orders-001": CREATING, "orders-002": AVAILABLE}
         assert await call(plant, "GET", "a") is None
@@ -91,14 +92,13 @@ def test_a_replica_takes_over_with_everything_and_the_endpoint_stays(tmp_path: P
         assert (await call(plant, "GET", "a"), await call(plant, "SET", "b", "2")) == ("1", True)
         assert view(plant).endpoint == before.endpoint
         await until(lambda: set(view(plant).nodes.values()) == {AVAILABLE})
-        assert await call(plant, "WAIT", "1", "2000") == 1
+        assert await call(plant, "WAIT", "1", "60000") == 1
         await plant.publish()
         assert (sink.values["IsPrimary", "orders-001"], sink.values["IsPrimary", "orders-002"]) == (0.0, 1.0)
 
     on_a_plant(tmp_path, test)
 
 
-@pytest.mark.timeout(30)
 def test_a_reboot_of_every_node_is_an_outage_and_loses_everything(tmp_path: Path) -> None:
     async def test(plant: ElastiCachePlant, sink: Sink) -> None:
         await call(plant, "SET", "a", "1")
@@ -115,7 +115,7 @@ def test_a_reboot_of_every_node_is_an_outage_and_loses_everything(tmp_path: Path
 def refusal(port: int, *words: str, **login: str) -> str:
     """How Valkey refuses a command; `let in` when it does not."""
     try:
-        with Valkey(host="127.0.0.1", port=port, socket_timeout=1, **login) as client:
+        with Valkey(host="127.0.0.1", port=port, socket_timeout=60, **login) as client:
             client.execute_command(*(words or ("PING",)))
     except ValkeyError as error:
         return str(error)

@@ -72,20 +72,16 @@ class Plant:
         percent: int = 100,
         *,
         idle: int = 50,
-        timeout_s: int = 5,
+        timeout_s: int = 60,
         targets: tuple[str, ...] = ("shop-db",),
     ) -> None:
         proxy = DbProxy("shop-proxy", ProxyPool(percent, idle, timeout_s), targets, (SECRET,))
         self.secret |= {"username": OWNER.name, "password": OWNER.password}
         self.endpoints = self.run(self.plant.reconcile([self.instance], [proxy]))
 
-    def connect(
-        self, timeout: float = 20, user: str = OWNER.name, password: str = OWNER.password
-    ) -> pg8000.native.Connection:
+    def connect(self, user: str = OWNER.name, password: str = OWNER.password) -> pg8000.native.Connection:
         host, port = self.endpoints.proxies["shop-proxy"]
-        client = pg8000.native.Connection(
-            user, host=host, port=port, database="shop", password=password, timeout=timeout
-        )
+        client = pg8000.native.Connection(user, host=host, port=port, database="shop", password=password, timeout=120)
         self.clients.append(client)
         return client
 
@@ -104,7 +100,7 @@ class Plant:
             done.set()
 
         self.loop.call_soon_threadsafe(publish)
-        assert done.wait(10)
+        assert done.wait(60)
         return dict(self.sink.values)
 
     def close(self) -> None:
@@ -137,7 +133,7 @@ def backend(connection: pg8000.native.Connection) -> int:
     return int(pid)
 
 
-def eventually(check: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(check: Callable[[], bool], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not check():
         if time.monotonic() > deadline:
@@ -180,7 +176,7 @@ def test_a_transaction_keeps_its_connection_and_others_wait_for_it(plant: Plant)
         waiting = threads.submit(backend, second)
         assert not eventually(waiting.done, seconds=0.3)
         first.run("COMMIT")
-        assert waiting.result(10) > 0
+        assert waiting.result(60) > 0
 
 
 def test_parameters_work_outside_a_transaction(plant: Plant) -> None:
@@ -211,6 +207,8 @@ def test_session_state_pins_the_connection(plant: Plant, sql: str) -> None:
     with pytest.raises(pg8000.native.DatabaseError, match="Timed-out waiting"):
         other.run("SELECT 1")
     pinned.close()
+    # The proxy may hear of it after the next client has come.
+    plant.pool(ONE_USABLE)
     replacement = plant.connect()
     assert replacement.run("SHOW search_path") == [['"$user", public']]
 
@@ -247,12 +245,12 @@ def test_settings_hold_at_once_for_those_who_wait(plant: Plant) -> None:
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(backend, hopeful)
         plant.pool(100, timeout_s=60)
-        assert waiting.result(10) > 0
-        plant.pool(1, timeout_s=60)
+        assert waiting.result(60) > 0
+        plant.pool(1, timeout_s=300)
         waiting = threads.submit(backend, hopeful)
         plant.pool(1, timeout_s=1)
         with pytest.raises(pg8000.native.DatabaseError, match="Timed-out waiting"):
-            waiting.result(20)
+            waiting.result(60)
 
 
 def test_connections_above_a_lowered_limit_are_closed_when_they_come_back(plant: Plant) -> None:
@@ -264,7 +262,7 @@ def test_connections_above_a_lowered_limit_are_closed_when_they_come_back(plant:
     assert plant.published()["ProxyName/DatabaseConnections"] == [3]
     for client in clients:
         client.run("COMMIT")
-    assert plant.published()["ProxyName/DatabaseConnections"] == [1]
+    assert eventually(lambda: plant.published()["ProxyName/DatabaseConnections"] == [1])
 
 
 def test_idle_connections_above_their_share_are_closed(plant: Plant) -> None:
@@ -274,14 +272,15 @@ def test_idle_connections_above_their_share_are_closed(plant: Plant) -> None:
     plant.pool(100, idle=1)
     for client in clients:
         client.run("ROLLBACK")
-    assert plant.published()["ProxyName/DatabaseConnections"] == [1]
+    assert eventually(lambda: plant.published()["ProxyName/DatabaseConnections"] == [1])
 
 
 def test_a_client_that_gives_up_waiting_leaves_the_queue(plant: Plant) -> None:
     plant.pool(ONE_USABLE, timeout_s=60)
     holder = plant.connect()
     holder.run("BEGIN")
-    impatient = plant.connect(timeout=0.2)
+    impatient = plant.connect()
+    impatient._usock.settimeout(0.2)  # no sooner: to log in may take as long
     with pytest.raises((pg8000.native.InterfaceError, TimeoutError)):
         impatient.run("SELECT 1")
     impatient.close()
@@ -289,7 +288,7 @@ def test_a_client_that_gives_up_waiting_leaves_the_queue(plant: Plant) -> None:
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(backend, patient)
         holder.run("COMMIT")
-        assert waiting.result(10) > 0
+        assert waiting.result(60) > 0
 
 
 def test_a_client_lost_in_a_transaction_is_rolled_back(plant: Plant) -> None:
@@ -301,7 +300,7 @@ def test_a_client_lost_in_a_transaction_is_rolled_back(plant: Plant) -> None:
     lost.run("INSERT INTO ledger VALUES (1)")
     lost.close()
     assert eventually(lambda: plant.published()["ProxyName/ClientConnections"] == [1])
-    assert plant.published()["ProxyName/DatabaseConnections"] == [0]
+    assert eventually(lambda: plant.published()["ProxyName/DatabaseConnections"] == [0])
     assert setup.run("SELECT count(*) FROM ledger") == [[0]]
 
 
@@ -311,7 +310,7 @@ def test_a_killed_database_session_is_an_error_once_and_then_replaced(plant: Pla
     pid = backend(client)
     host, port = plant.endpoints.instances["shop-db"]
     with pg8000.native.Connection("owner", host=host, port=port, database="shop", password=OWNER.password) as admin:
-        assert admin.run("SELECT pg_terminate_backend(:pid, 5000)", pid=pid) == [[True]]
+        assert admin.run("SELECT pg_terminate_backend(:pid, 60000)", pid=pid) == [[True]]
     assert eventually(lambda: plant.published()["ProxyName/DatabaseConnections"] == [0])
     assert backend(client) != pid
 
@@ -343,7 +342,7 @@ def test_a_login_that_is_none_is_hung_up_on(plant: Plant) -> None:
     first = pgwire.message(b"p", b"SCRAM-SHA-256\0" + struct.pack("!i", 14) + b"n,,n=,r=abcdef")
     unproved = pgwire.message(b"p", b"c=biws,r=abcdef,p=AAAA")
     for said in (query, pgwire.message(b"p", b"not-a-secret\0"), first + unproved, first + query):
-        with socket.create_connection((host, port), timeout=10) as client:
+        with socket.create_connection((host, port), timeout=60) as client:
             client.sendall(begin + said)
             heard = b""
             while piece := client.recv(4096):
@@ -383,7 +382,7 @@ def test_without_a_target_every_borrow_times_out(plant: Plant) -> None:
 
 
 def test_many_clients_at_once_never_exceed_the_limit(plant: Plant) -> None:
-    plant.pool(5, timeout_s=30)
+    plant.pool(5)
 
     def work(number: int) -> int:
         client = plant.connect()
