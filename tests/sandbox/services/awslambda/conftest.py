@@ -146,7 +146,7 @@ class Bench(Shop):
             Role=self.role,
             Handler="app.handler",
             Code={"ZipFile": code.getvalue()},
-            Timeout=20,
+            Timeout=60,
             Environment={"Variables": variables},
             **({"DeadLetterConfig": {"TargetArn": dead_letters}} if dead_letters else {}),
         )
@@ -155,7 +155,7 @@ class Bench(Shop):
 
     def settle(self, function: str) -> None:
         """Wait until a function takes the next change."""
-        waiting = {"Delay": 0.02, "MaxAttempts": 500}
+        waiting = {"Delay": 0.02, "MaxAttempts": 3000}
         self.client("lambda").get_waiter("function_updated_v2").wait(FunctionName=function, WaiterConfig=waiting)
 
     def queue(self, **attributes: str) -> str:

@@ -130,7 +130,7 @@ class Worker:
         return all(int(found[name]) == 0 for name in names)
 
 
-def worker(bench: Bench, *, answer: str = "null", visibility_s: int = 60, timeout_s: int = 20) -> Worker:
+def worker(bench: Bench, *, answer: str = "null", visibility_s: int = 60, timeout_s: int = 60) -> Worker:
     name = f"worker-{next(_numbers)}"
     home = bench.root / "workers" / name
     home.mkdir(parents=True)

@@ -72,8 +72,9 @@ def at(after_s: float) -> str:
 def test_a_one_time_schedule_is_invoked_at_its_wall_clock_time_and_deleted_where_it_asks_for_it(bench: Bench) -> None:
     moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
     bench.create(f"at({moment:%Y-%m-%dT%H:%M:%S})", given="now", ActionAfterCompletion="DELETE")
-    assert bench.bodies() == []
-    assert eventually(bench.bodies) == ["now"]
+    came = bench.bodies()
+    assert came == [] or datetime.now(UTC) >= moment
+    assert (came or eventually(bench.bodies)) == ["now"]
     assert datetime.now(UTC) >= moment
     eventually(lambda: not bench.there())
 
@@ -89,9 +90,9 @@ def test_without_that_wish_it_stays_and_is_not_invoked_again(bench: Bench) -> No
 def test_a_rate_begins_at_once_and_passes_in_production_time(bench: Bench) -> None:
     started = time.monotonic()
     bench.create("rate(1 minute)", given="<aws.scheduler.attempt-number> <aws.scheduler.schedule-arn>")
-    assert eventually(bench.bodies) == [f"1 {bench.client.get_schedule(Name=bench.name)['Arn']}"]
-    seen: list[str] = []
-    eventually(lambda: len(seen.extend(bench.bodies()) or seen) >= 2)
+    seen = list(eventually(bench.bodies))
+    eventually(lambda: len(seen.extend(bench.bodies()) or seen) >= 3)
+    assert set(seen) == {f"1 {bench.client.get_schedule(Name=bench.name)['Arn']}"}
     # Two production minutes after the first one: two seconds on the wall.
     assert time.monotonic() - started > 1.8
 

@@ -435,17 +435,17 @@ def test_the_age_of_a_replayed_event_counts_from_its_replay(bench: Bench, hook: 
     source = bench.client.create_event_bus(Name=bus)["EventBusArn"]
     archive = bench.client.create_archive(ArchiveName=bench.name, EventSourceArn=source)["ArchiveArn"]
     bench.put(bus=bus)
-    # More than the minute of production for which it may be tried.
-    time.sleep(1.2)
+    # More than the five minutes of production for which it may be tried.
+    time.sleep(5.2)
     hook.answers = [503]
     target = destination(bench, hook)
-    policy = {"MaximumEventAgeInSeconds": 60}
+    policy = {"MaximumEventAgeInSeconds": 300}
     bench.rule(target["Arn"], bus=bus, target={"RoleArn": target["RoleArn"], "RetryPolicy": policy})
     now = datetime.now(UTC)
     bench.client.start_replay(
         ReplayName=bench.name,
         EventSourceArn=archive,
-        EventStartTime=now - timedelta(minutes=5),
+        EventStartTime=now - timedelta(minutes=30),
         EventEndTime=now,
         Destination={"Arn": source},
     )
@@ -465,7 +465,7 @@ def test_a_custom_bus_has_rules_and_metrics_of_its_own(bench: Bench) -> None:
     bench.put({"on": "custom"}, bus=bus)
     assert [event["detail"] for event in eventually(lambda: bench.bodies(queue))] == [{"on": "custom"}]
     of_rule = {"EventBusName": bus, "RuleName": bench.name}
-    assert bench.metric("Invocations", **of_rule) == 1
+    eventually(lambda: bench.metric("Invocations", **of_rule) == 1)
     assert bench.metric("MatchedEvents", EventBusName=bus) == 1
     assert bench.metric("Invocations") == 0
 
@@ -488,8 +488,8 @@ def test_an_event_goes_on_to_another_bus_and_not_round_in_circles(bench: Bench) 
 
 def test_a_rate_is_production_time_and_a_disabled_rule_does_not_run(bench: Bench) -> None:
     queue = bench.queue()
-    rule = bench.rule(bench.shop.arn(queue), ScheduleExpression="rate(1 minute)")
     started = time.monotonic()
+    rule = bench.rule(bench.shop.arn(queue), ScheduleExpression="rate(1 minute)")
     events: list[Any] = []
     eventually(lambda: len(events.extend(bench.bodies(queue)) or events) >= 3)
     # Three production minutes are three seconds on the wall.
@@ -497,16 +497,18 @@ def test_a_rate_is_production_time_and_a_disabled_rule_does_not_run(bench: Bench
     assert {(event["source"], event["detail-type"]) for event in events} == {("aws.events", "Scheduled Event")}
     assert events[0]["resources"] == [rule]
     bench.client.disable_rule(Name=bench.name)
-    bench.bodies(queue)
+    # What ran before that may still be on its way.
+    ran = bench.metric("TriggeredRules")
+    eventually(lambda: len(events.extend(bench.bodies(queue)) or events) == ran)
     time.sleep(2.2)
-    assert bench.bodies(queue) == []
+    assert (bench.bodies(queue), bench.metric("TriggeredRules")) == ([], ran)
 
 
 def test_a_cron_is_read_on_the_calendar_of_production(bench: Bench) -> None:
     queue = bench.queue()
+    started = time.monotonic()
     bench.rule(bench.shop.arn(queue), ScheduleExpression="cron(0/2 * * * ? *)")
     events: list[Any] = []
-    started = time.monotonic()
     eventually(lambda: len(events.extend(bench.bodies(queue)) or events) >= 2)
     # Every two production minutes: two seconds on the wall.
     assert time.monotonic() - started > 1.9
@@ -591,7 +593,8 @@ def test_metrics_are_seen_through_get_metric_data(bench: Bench) -> None:
     )
     for _ in range(3):
         bench.put()
-    eventually(lambda: bench.metric("InvocationsSentToDlq") == 3)
+    # The two targets do not wait for each other.
+    eventually(lambda: bench.metric("InvocationsSentToDlq") == bench.metric("SuccessfulInvocationAttempts") == 3)
     names = (
         "MatchedEvents",
         "TriggeredRules",
@@ -631,4 +634,4 @@ def test_metrics_are_seen_through_get_metric_data(bench: Bench) -> None:
         "InvocationsSentToDlq": 3,
     }
     latency = bench.shop.total("AWS/Events", "IngestiontoInvocationStartLatency", "Maximum", RuleName=bench.name)
-    assert 0 < latency < 10_000
+    assert 0 < latency < 60_000
