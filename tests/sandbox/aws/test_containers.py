@@ -24,10 +24,10 @@ from tocsin.sandbox import control
 def test_a_service_runs_as_many_processes_as_desired_behind_its_load_balancer(fleet: Fleet) -> None:
     secret = fleet.client("secretsmanager").create_secret(Name=fleet.name, SecretString='{"key": "s3cr3t"}')["ARN"]
     fleet.balance()
-    fleet.create(
+    created = fleet.create(
         fleet.define(environment={"RELEASE": "one"}, secrets=[{"name": "SECRET", "valueFrom": f"{secret}:key::"}])
     )
-    assert fleet.primary["rolloutState"] == "IN_PROGRESS"
+    assert created["deployments"][0]["rolloutState"] == "IN_PROGRESS"
     fleet.wait_until_steady()
     answers = [fleet.get("/a%20b?c=d").json() for _ in range(4)]
     assert len({answer["pid"] for answer in answers}) == 2
@@ -39,7 +39,8 @@ def test_a_service_runs_as_many_processes_as_desired_behind_its_load_balancer(fl
     assert set(fleet.health().values()) == {"healthy"}
     ports = {task["containers"][0]["networkBindings"][0]["hostPort"] for task in fleet.tasks()}
     assert ports == set(fleet.health())
-    assert sorted(lines(fleet.shop, fleet.name)) == sorted(f"listening on {port}" for port in ports)
+    told = sorted(f"listening on {port}" for port in ports)
+    eventually(lambda: sorted(lines(fleet.shop, fleet.name)) == told)
     assert "has reached a steady state" in fleet.messages()
     shown = {part.name: part for part in control.status(fleet.shop.root).parts}  # type: ignore[union-attr]
     assert shown[f"load balancer {fleet.name}"].port == int(fleet.url.rsplit(":", 1)[1])
@@ -150,15 +151,15 @@ def test_a_rolling_deployment_loses_no_request(fleet: Fleet) -> None:
     done = threading.Event()
 
     def call() -> None:
-        with httpx.Client(timeout=20) as client:
+        with httpx.Client(timeout=60) as client:
             while not done.is_set():
                 answer = client.get(fleet.url)
                 seen.append((answer.status_code, answer.json()["release"] if answer.status_code == 200 else ""))
 
     caller = threading.Thread(target=call)
     caller.start()
-    fleet.update(taskDefinition=fleet.define(environment={"RELEASE": "two"}))
-    assert [one["status"] for one in fleet.service["deployments"]] == ["PRIMARY", "ACTIVE"]
+    updated = fleet.update(taskDefinition=fleet.define(environment={"RELEASE": "two"}))
+    assert [one["status"] for one in updated["deployments"]] == ["PRIMARY", "ACTIVE"]
     fleet.wait_until_steady()
     before = len(seen)
     eventually(lambda: len(seen) > before + 4)
@@ -176,8 +177,7 @@ def test_the_circuit_breaker_rolls_a_bad_image_back(fleet: Fleet) -> None:
     fleet.wait_until_steady()
     tasks = {task["taskArn"] for task in fleet.tasks()}
     bad = fleet.define(image="web:unknown")
-    fleet.update(taskDefinition=bad)
-    assert fleet.service["taskDefinition"] == bad
+    assert fleet.update(taskDefinition=bad)["taskDefinition"] == bad
     eventually(lambda: "rolling back to deployment" in fleet.messages())
     fleet.wait_until_steady()
     assert fleet.service["taskDefinition"] == good
@@ -225,7 +225,7 @@ def test_a_task_of_its_own_runs_once(fleet: Fleet) -> None:
         cluster=CLUSTER, taskDefinition=definition, overrides={"containerOverrides": [override]}
     )["tasks"]
     assert fleet.stopped(task["taskArn"])["containers"][0]["exitCode"] == 0
-    assert lines(fleet.shop, fleet.name) == ["ran once"]
+    eventually(lambda: lines(fleet.shop, fleet.name) == ["ran once"])
     missing = fleet.define(command=["no-such-program"])
     (task,) = fleet.client("ecs").run_task(cluster=CLUSTER, taskDefinition=missing)["tasks"]
     assert "CannotStartContainerError" in fleet.stopped(task["taskArn"])["stoppedReason"]
@@ -314,9 +314,9 @@ def test_the_load_balancer_answers_for_targets_that_cannot(fleet: Fleet) -> None
     eventually(lambda: "healthy" in fleet.health().values())
     fleet.client("elbv2").modify_load_balancer_attributes(
         LoadBalancerArn=fleet.balancer["LoadBalancerArn"],
-        Attributes=[{"Key": "idle_timeout.timeout_seconds", "Value": "1"}],
+        Attributes=[{"Key": "idle_timeout.timeout_seconds", "Value": "5"}],
     )
-    assert [fleet.get(path).status_code for path in ("/", "/teapot", "/reset", "/sleep/3")] == [200, 418, 502, 504]
+    assert [fleet.get(path).status_code for path in ("/", "/teapot", "/reset", "/sleep/30")] == [200, 418, 502, 504]
     page = fleet.get("/reset")
     assert page.headers["server"] == "awselb/2.0"
     assert page.text.startswith("<html>\r\n<head><title>502 Bad Gateway</title></head>")
@@ -334,7 +334,8 @@ def test_the_load_balancer_answers_for_targets_that_cannot(fleet: Fleet) -> None
     assert fleet.metric("HTTPCode_ELB_503_Count", of_group=False) == 1
     assert fleet.metric("HTTPCode_ELB_5XX_Count", of_group=False) == 5
     assert fleet.metric("RequestCount") == 6
-    assert 0 < fleet.metric("TargetResponseTime", "Average") < 1
+    # In seconds. The quickest of them, since each may meet a busy moment.
+    assert 0 < fleet.metric("TargetResponseTime", "Minimum") < 1
 
 
 def test_a_deregistered_target_is_drained_and_counts_no_more(fleet: Fleet) -> None:
@@ -342,8 +343,8 @@ def test_a_deregistered_target_is_drained_and_counts_no_more(fleet: Fleet) -> No
     fleet.create(fleet.define())
     fleet.wait_until_steady()
     one, other = fleet.health()
-    with httpx.Client(timeout=20) as client, client.stream("GET", fleet.url):
-        slow = [threading.Thread(target=fleet.get, args=("/sleep/1",)) for _ in range(2)]
+    with httpx.Client(timeout=60) as client, client.stream("GET", fleet.url):
+        slow = [threading.Thread(target=fleet.get, args=("/sleep/4",)) for _ in range(2)]
         for thread in slow:
             thread.start()
         eventually(lambda: fleet.metric("RequestCount") >= 3)
