@@ -93,7 +93,8 @@ def test_a_wrong_expectation_fails_and_says_why(checkout: Checkout) -> None:
 
     code, verdict, _ = checkout.run("throttle-rds-proxy", expect_the_wrong_bells)
     assert code == 1
-    assert reasons(verdict)["must:calendar-dlq"] is Reason.DID_NOT_RING
+    # Of a silence a drill says no more where the machine did not keep up, twice; a bell that rang has rung.
+    assert reasons(verdict)["must:calendar-dlq"] in (Reason.DID_NOT_RING, Reason.MACHINE_BUSY)
     assert reasons(verdict)["quiet:api-5xx"] is Reason.RANG_BUT_QUIET
 
 
