@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -41,7 +42,8 @@ def test_what_is_well_passes_and_a_wrong_expectation_fails_by_name(checkout: Che
     assert list(failed) == ["throttle-rds-proxy"], answer.stdout
     assert len(cases) == 8
     message = failed["throttle-rds-proxy"].findtext("failure") or ""
-    assert "must:calendar-dlq (did_not_ring)" in message
+    # Of a silence a drill says no more where the machine did not keep up, twice.
+    assert re.search(r"must:calendar-dlq \((did_not_ring|machine_busy)\)", message), message
     assert "report.html" in message
     # The session did not start this sandbox, so it is still there.
     assert checkout.tocsin("sandbox", "status").returncode == 0
