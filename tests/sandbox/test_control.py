@@ -119,10 +119,11 @@ def test_what_is_up_goes_down_without_a_trace(root: Path) -> None:
     assert 0 < shown.pss_bytes <= shown.rss_bytes
 
     ports = [part.port for part in shown.parts if part.port]
+    sockets = supervise.listeners(supervise.processes(control.directory(root)))
     report = control.down(root)
     assert report.was_running
     assert set(ports) <= set(report.ports_closed)
-    assert supervise.open_ports(ports) == []
+    assert supervise.wait_until_closed(sockets, 0) == []
     assert state.pid not in [one.pid for one in psutil.process_iter(["status"]) if one.info["status"] != "zombie"]
     assert traces(root) == []
     assert control.status(root) is None

@@ -140,7 +140,7 @@ def test_it_tells_when_its_own_timer_was_late(aviary: Aviary) -> None:
 
 def test_its_ports_and_processes_are_shown(aviary: Aviary) -> None:
     status = aviary.door("status", {})
-    assert supervise.open_ports([status["ports"]["parrot"]])
+    assert status["ports"]["parrot"] in {one.port for one in supervise.listeners([psutil.Process(aviary.process.pid)])}
     assert status["processes"] == {str(aviary.process.pid): "a parrot's"}
 
 
@@ -170,10 +170,12 @@ def test_a_service_that_stumbles_keeps_no_other_from_its_gauges(tmp_path: Path) 
 
 
 def test_it_is_closed_when_the_sandbox_ends(tmp_path: Path) -> None:
-    with started(tmp_path) as (_, answer):
+    with started(tmp_path) as (process, answer):
         port = open_door(answer["endpoint_url"], answer["keys"]["token"], "status", {})["ports"]["parrot"]
+        sockets = [one for one in supervise.listeners([psutil.Process(process.pid)]) if one.port == port]
+        assert sockets
     assert (tmp_path / "farewell").read_text() == "the parrot has flown"
-    assert not supervise.open_ports([port])
+    assert supervise.wait_until_closed(sockets, 0) == []
 
 
 @pytest.mark.parametrize(

@@ -516,7 +516,7 @@ def _stop_everything(root: Path) -> DownReport:
     home = directory(root)
     state = _read_state(root)
     found = supervise.processes(home)
-    ports = _listening(found)
+    sockets = supervise.listeners(found)
     daemons = [process for process in found if state is not None and process.pid == state.pid]
     # The daemon knows best how to end its parts; what it does not end in time is ended here.
     ended, killed = supervise.stop(daemons, _GRACE_S)
@@ -525,7 +525,7 @@ def _stop_everything(root: Path) -> DownReport:
     rds.remove_residue(home / "rds")
     _remove_directory(home)
     left = supervise.processes(home)
-    open_ports = supervise.wait_until_closed(ports, _GRACE_S)
+    open_ports = supervise.wait_until_closed(sockets, _GRACE_S)
     if left or open_ports or home.exists():
         raise SandboxError(
             f"expected nothing left of the sandbox, found processes {[process.pid for process in left]}, "
@@ -535,19 +535,8 @@ def _stop_everything(root: Path) -> DownReport:
         was_running=state is not None,
         processes_ended=ended + ended_rest,
         processes_killed=killed + killed_rest,
-        ports_closed=tuple(ports),
+        ports_closed=tuple(sorted({one.port for one in sockets})),
     )
-
-
-def _listening(found: list[psutil.Process]) -> list[int]:
-    ports = set()
-    for process in found:
-        try:
-            connections = process.net_connections(kind="tcp")
-        except psutil.Error:
-            continue  # it ended while we looked
-        ports |= {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
-    return sorted(ports)
 
 
 def _remove_directory(home: Path) -> None:

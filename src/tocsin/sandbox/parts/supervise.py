@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -19,6 +20,8 @@ MARKER = "TOCSIN_SANDBOX"
 
 _KEYS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"})
 _PR_SET_PDEATHSIG = 1
+_LISTENS = "0A"
+"""The state of such a socket in the tables of Linux (`proc(5)`, and `TCP_LISTEN` of `include/net/tcp_states.h`)."""
 
 
 def die_with_parent() -> None:
@@ -91,6 +94,13 @@ def _signal(process: psutil.Process, number: signal.Signals) -> None:
         return
 
 
+class Listener(NamedTuple):
+    """A socket that listens: its port, and its number in the system, 0 where that is not told."""
+
+    port: int
+    inode: int
+
+
 class HeldPort:
     """A free port of loopback that stays ours while no server of ours listens on it: connections are refused.
 
@@ -109,25 +119,57 @@ class HeldPort:
         self._holder.close()
 
 
-def open_ports(ports: Iterable[int]) -> list[int]:
-    """Those of the loopback ports on which somebody still answers."""
-    return [port for port in ports if _answers(port)]
-
-
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until_closed(ports: Iterable[int], timeout_s: float) -> list[int]:
-    """Wait until nobody answers on the ports; returns those that still do after `timeout_s` wall seconds."""
+def listeners(found: Iterable[psutil.Process]) -> list[Listener]:
+    """The sockets on which processes listen, by port."""
+    sockets = set()
+    for process in found:
+        with contextlib.suppress(psutil.Error):  # it ended while we looked
+            connections = process.net_connections(kind="tcp")
+            listening = [one for one in connections if one.status == psutil.CONN_LISTEN]
+            sockets |= {Listener(one.laddr.port, _inode(process.pid, one.fd)) for one in listening}
+    return sorted(sockets)
+
+
+def _inode(pid: int, descriptor: int) -> int:
+    try:
+        return Path(f"/proc/{pid}/fd/{descriptor}").stat().st_ino
+    except OSError:
+        return 0
+
+
+def wait_until_closed(sockets: Iterable[Listener], timeout_s: float) -> list[int]:
+    """Wait until nobody listens on these sockets; returns the ports of those that are left after `timeout_s` wall
+    seconds.
+
+    A port that is free again may at once be somebody else's: where the system tells sockets apart, theirs is not ours.
+    """
     deadline = time.monotonic() + timeout_s
-    left = open_ports(ports)
+    left = _still_open(sockets)
     while left and time.monotonic() < deadline:
         time.sleep(0.05)
-        left = open_ports(left)
-    return left
+        left = _still_open(left)
+    return sorted({one.port for one in left})
+
+
+def _still_open(sockets: Iterable[Listener]) -> list[Listener]:
+    known = _inodes_of_the_system()
+    return [one for one in sockets if (one.inode in known if known and one.inode else _answers(one.port))]
+
+
+def _inodes_of_the_system() -> frozenset[int]:
+    """The sockets that listen, of whatever process; none where there is no such list (it is Linux's)."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError), Path(table).open(encoding="ascii") as rows:
+            next(rows, None)  # the names of the columns
+            found |= {int(columns[9]) for columns in map(str.split, rows) if columns[3] == _LISTENS}
+    return frozenset(found)
 
 
 def memory(found: Iterable[psutil.Process]) -> tuple[int, int]:
