@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ from botocore.stub import Stubber
 
 from tocsin.aws.target import Aws, Target
 from tocsin.errors import InvalidInput
+from tocsin.faults.lifecycle import FaultLifecycle
+from tocsin.faults.session import CONFIGURATION_KEY
 from tocsin.model.toolkit import Activity, PythonProvider
 from tocsin.procedures import change_of, wait
 from tocsin.procedures.postgres import compressed
+from tocsin.procedures.sqs import sqs_redrive
+from tocsin.record.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
 KILL = "WHERE query_start < now() - interval '5 minutes' OR query_start < now() - INTERVAL '1 h'"
@@ -66,3 +71,36 @@ def test_the_statement_of_the_lock_drill_is_the_runbooks_own() -> None:
         "WHERE state = 'active'",
         "AND query_start < now() - interval '5 minutes';",
     ]
+
+
+def test_what_comes_back_while_nobody_could_look_is_redriven_too(tmp_path: Path) -> None:
+    """A message that comes after a look whose answer takes longer than a message may need to come back."""
+    keys = {"access_key_id": "x", "secret_access_key": "x"}
+    target = Target("none", "eu-west-1", scale=10, account="123456789012", **keys)
+    sqs = target.client("sqs")
+    sqs.meta.events.register("before-call.sqs.GetQueueAttributes", lambda **_: time.sleep(0.2))
+    dead = "arn:aws:sqs:eu-west-1:123456789012:orders-dlq"
+    attributes = {
+        "RedrivePolicy": json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 1}),
+        "VisibilityTimeout": "1",
+        "QueueArn": dead,
+    }
+    moved = {"Status": "COMPLETED", "ApproximateNumberOfMessagesMoved": 1}
+    with Stubber(sqs) as account:
+
+        def has(waiting: int) -> None:
+            account.add_response("get_queue_attributes", {"Attributes": {"ApproximateNumberOfMessages": str(waiting)}})
+
+        url = ("get_queue_url", {"QueueUrl": "https://sqs.test/123456789012/orders"})
+        read = ("get_queue_attributes", {"Attributes": attributes})
+        for asked, answer in (url, read, url, url, read, read):
+            account.add_response(asked, answer)
+        has(0)
+        has(1)
+        account.add_response("start_message_move_task", {"TaskHandle": "x"})
+        account.add_response("list_message_move_tasks", {"Results": [moved]})
+        has(0)
+        has(0)
+        drill = FaultLifecycle(target=target, ledger=Ledger(tmp_path / "ledger.sqlite", "none"), drill="d")
+        found = sqs_redrive("orders", configuration={CONFIGURATION_KEY: drill})
+    assert found == "1 messages moved back to orders"
