@@ -66,6 +66,7 @@ HOUSE: Mapping[str, Room] = {
     "errors": Room(("errors",), ("masking", "shown")),
     "aws": Room(("aws",), ("errors", "masking", "model")),
     "record": Room(("record",), ("errors", "masking", "model")),
+    "record of a load": Room(("record.load_seconds",), (), "in Locust's own processes, and without Locust"),
     "project": Room(("project",), ("aws", "errors", "model")),
     "alarms": Room(("alarms",), ("aws", "project", "errors", "model"), "pure: opens no socket"),
     "asking alarms": Room(
@@ -80,7 +81,7 @@ HOUSE: Mapping[str, Room] = {
     ),
     "procedures": Room(("procedures",), ("faults", "alarms", "asking alarms", "aws", "project", "errors", "model")),
     "canary": Room(("canary",), ("project", "errors", "masking", "model")),
-    "load": Room(("load", "load_seconds"), ("model",), "runs in Locust's own processes"),
+    "load": Room(("load",), ("record of a load", "model"), "runs in Locust's own processes"),
     "actors": Room(
         ("actors",),
         _ACTING,

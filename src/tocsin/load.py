@@ -42,8 +42,8 @@ from locust.contrib.fasthttp import FastResponse
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
-from tocsin.load_seconds import Output, Seconds, Tally, now
 from tocsin.model.synthetic import READING, carries, unmarked
+from tocsin.record.load_seconds import Output, Seconds, Tally, now
 
 Operation = Callable[[Any, "Call"], None]
 Value = str | int | float | bool | None

@@ -24,12 +24,12 @@ from tocsin.actors.identities import Identities, Token
 from tocsin.actors.locust import LoadActor
 from tocsin.aws.target import Target
 from tocsin.errors import InvalidInput
-from tocsin.load_seconds import Output, Tally
 from tocsin.model.events import ActorDied, Event, LoadSecond
 from tocsin.model.experiment import Expect, Experiment, Extension, LoadPlan, RecoveryTarget
 from tocsin.model.histogram import quantile
 from tocsin.model.system import System
 from tocsin.record.history import History
+from tocsin.record.load_seconds import Output, Tally
 
 LOAD_FILE = """
 import os
