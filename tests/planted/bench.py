@@ -39,8 +39,8 @@ SCALE = 240.0
 FUNCTIONS = ("bell-api", "bell-stock", "bell-worker")
 _FILES = ("contracts", "loadtests", "synthetics", "systems")
 _PATIENCE_WALL_S = 60.0
-_LOOK_BACK_S = 180.0
-"""Production seconds after which the alarms have seen all that a drill left: a minute, and two evaluations."""
+_SEEN_WITHIN_S = 180.0
+"""Production seconds after which an alarm has seen what a drill left last: its minute is over, and two evaluations."""
 
 
 @dataclass(frozen=True)
@@ -287,8 +287,13 @@ class Bench:
 
         What a drill that did not pass has left may ring a moment later: then for as long as alarms look back.
         """
-        quiet_for = _LOOK_BACK_S / SCALE if self._left else 0.0
+        quiet_for = (self._alarms_look_back_s() + _SEEN_WITHIN_S) / SCALE if self._left else 0.0
         self.wait_for("quiet", lambda: not (self._take_messages() or self.ringing()), quiet_for)
+
+    def _alarms_look_back_s(self) -> float:
+        """Production seconds of the longest window of an alarm: within it one may clear and ring again."""
+        alarms = self.client("cloudwatch").describe_alarms()["MetricAlarms"]
+        return max((float(alarm["EvaluationPeriods"] * alarm.get("Period", 0)) for alarm in alarms), default=0.0)
 
     def wait_for(self, what: str, seen: Callable[[], bool], for_s: float = 0.0) -> None:
         """Wait until `seen`, for some wall seconds without a break; a minute at most."""
