@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from tests.sweep.account import Snapshot, differences
@@ -13,36 +12,34 @@ from tests.sweep.drill_child import FULL_AT_BYTES
 from tests.sweep.harness import LEAVES, Range
 
 from tocsin.guards.lock import PARAMETER
-from tocsin.model.base import Model
 from tocsin.model.events import FaultChanged, FaultStage
 from tocsin.project.histories import read_history
 from tocsin.project.places import ledger_path
-from tocsin.record.ledger import EntryState, Ledger
+from tocsin.record.ledger import Ledger
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 PROXY = "rds_proxy_throttle"
 ENVIRONMENT = "lambda_environment_credential"
-
-
-class Filler(Model):
-    text: str = "x" * 4000
+_LONGEST_PAGE = 2**16
+"""The longest that SQLite has: https://sqlite.org/limits.html"""
 
 
 @pytest.fixture
-def long_ledger(shooting: Range) -> Path:
-    """A ledger with a past, which cannot grow on what `full disk` leaves.
+def long_pages(shooting: Range) -> None:
+    """A ledger whose pages are longer than what `full disk` lets anybody write.
 
-    Eight rows fill the page that they begin on, and the file is longer than may be written: the next row needs a page
-    behind its end, whatever else is in the file.
+    So whatever is to be written meets the full disk in SQLite's journal, as on a real one: nothing of the file is
+    touched, and it can be read. (Where only some pages lie behind the limit, those before it are overwritten, and
+    cannot be put back: on a real disk what is there can always be overwritten.)
     """
     path = ledger_path(shooting.root, "sandbox")
-    ledger = Ledger(path, "sandbox")
-    for _ in range(8):
-        ledger.advance(ledger.intend("earlier", PROXY, "a proxy", Filler(), Filler()).id, EntryState.VERIFIED)
-    ledger.close()
-    assert path.stat().st_size > 2 * FULL_AT_BYTES
-    return path
+    Ledger(path, "sandbox").close()
+    with closing(sqlite3.connect(path)) as ledger:
+        ledger.execute(f"PRAGMA page_size = {_LONGEST_PAGE}")
+        ledger.execute("VACUUM")
+        assert ledger.execute("PRAGMA page_size").fetchone() == (_LONGEST_PAGE,)
+    assert _LONGEST_PAGE > FULL_AT_BYTES
 
 
 def stages(shooting: Range, kind: str) -> list[FaultStage]:
@@ -110,7 +107,7 @@ def _lock(shooting: Range) -> str:
     return str(shooting.target.client("ssm").get_parameter(Name=PARAMETER)["Parameter"]["Value"])
 
 
-@pytest.mark.usefixtures("long_ledger")
+@pytest.mark.usefixtures("long_pages")
 def test_a_full_disk_before_the_injection_means_no_injection(shooting: Range, before: Snapshot) -> None:
     ended = shooting.drill(PROXY, at={"before intend": "full disk"})
     assert ended.code == 4, printed(shooting)
@@ -120,7 +117,7 @@ def test_a_full_disk_before_the_injection_means_no_injection(shooting: Range, be
     assert shooting.differs(before) == []
 
 
-@pytest.mark.usefixtures("long_ledger")
+@pytest.mark.usefixtures("long_pages")
 def test_a_full_disk_after_the_injection_keeps_no_undo_from_being_made(shooting: Range, before: Snapshot) -> None:
     ended = shooting.drill(PROXY, at={"after inject": "full disk"})
     assert ended.code == 5, printed(shooting)
@@ -131,7 +128,7 @@ def test_a_full_disk_after_the_injection_keeps_no_undo_from_being_made(shooting:
     assert (shooting.differs(before), shooting.open_entries()) == ([], [])
 
 
-@pytest.mark.usefixtures("long_ledger")
+@pytest.mark.usefixtures("long_pages")
 def test_recover_mends_on_a_full_disk_and_finishes_on_a_mended_one(shooting: Range, before: Snapshot) -> None:
     shooting.drill(PROXY, at={"after inject": "SIGKILL"})
     assert shooting.command("recover", at={"before call 1": "full disk"}).code == 5, printed(shooting)
