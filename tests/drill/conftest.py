@@ -26,6 +26,9 @@ from tocsin.sandbox.account import Account
 ROOT = Path(__file__).parents[2]
 CONTENT = ("contracts", "experiments", "loadtests", "replicas", "synthetics", "systems")
 EXPERIMENTS = ROOT / "experiments" / "leave-attendance"
+LOOK_BACK_S = 300.0 + 180.0
+"""Production seconds after which no alarm rings for what is over: five minutes, the longest period here, and three in
+which an alarm has seen the last of it."""
 
 
 @dataclass
@@ -34,6 +37,8 @@ class Checkout:
 
     root: Path
     runs: list[Path] = field(default_factory=list)
+    left: bool = False
+    """Whether something was drilled here for which an alarm may still ring, or ring again."""
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "tocsin.cli", *arguments]
@@ -44,6 +49,7 @@ class Checkout:
         )
         with (self.root / "printed.log").open("a") as printed:  # scanned for secrets like every other file
             printed.write(done.stdout + done.stderr)
+        self.left |= arguments[0] == "run" and done.returncode != 0
         return done
 
     @property
@@ -69,7 +75,7 @@ class Checkout:
             run = RunVerdict.model_validate_json((out / "verdict.json").read_text())
             if not is_busy(run) or (out / path.stem / FIRST_TRY).exists():
                 break
-            wait_for("all alarms to clear", lambda: not self.ringing())
+            self.settle()
         return answer.returncode, run.drills[0], out / path.stem
 
     def experiment(self, name: str, edit: Callable[[dict[str, Any]], None] | None = None) -> Path:
@@ -86,6 +92,7 @@ class Checkout:
         return self.runs[-1]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        self.left = True
         return subprocess.Popen(
             self.command(*arguments), cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -100,6 +107,12 @@ class Checkout:
         alarms = self.client("cloudwatch").describe_alarms(StateValue="ALARM")["MetricAlarms"]
         return [alarm["AlarmName"] for alarm in alarms]
 
+    def settle(self) -> None:
+        """Wait until no alarm rings, and until none can for what was left: the next drill would rightly be refused."""
+        quiet_s = LOOK_BACK_S / self.account.time_scale if self.left else 0.0
+        wait_for("all alarms to clear", lambda: not self.ringing(), for_s=quiet_s)
+        self.left = False
+
 
 def extension(document: dict[str, Any]) -> dict[str, Any]:
     block: dict[str, Any] = document["extensions"][0]
@@ -113,10 +126,13 @@ def is_busy(run: RunVerdict) -> bool:
     return not left and any(one.reason is Reason.MACHINE_BUSY for one in judgements)
 
 
-def wait_for(what: str, seen: Callable[[], bool], timeout_s: float = 120) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not seen():
-        if time.monotonic() > deadline:
+def wait_for(what: str, seen: Callable[[], bool], timeout_s: float = 120, for_s: float = 0.0) -> None:
+    """Wait until `seen`, for some wall seconds without a break."""
+    began = since = time.monotonic()
+    while not (there := seen()) or time.monotonic() - since < for_s:
+        if not there:
+            since = time.monotonic()
+        if time.monotonic() > began + timeout_s:
             raise TimeoutError(f"waited {timeout_s} s for {what}")
         time.sleep(0.05)
 
@@ -146,13 +162,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 @pytest.fixture(autouse=True)
 def _settled(request: pytest.FixtureRequest) -> None:
-    """An interrupted drill leaves alarms ringing for their period; the next one would rightly be refused.
-
-    A test without the sandbox does not start one for this.
-    """
+    """A test begins when no alarm rings for the one before; one without the sandbox does not start it for this."""
     if "checkout" in request.fixturenames:
         checkout: Checkout = request.getfixturevalue("checkout")
-        wait_for("all alarms to clear", lambda: not checkout.ringing())
+        checkout.settle()
 
 
 def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, float]:

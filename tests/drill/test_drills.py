@@ -203,6 +203,7 @@ def chaos_run(checkout: Checkout, name: str) -> tuple[int, dict[str, Any]]:
     """Plain Chaos Toolkit on one of our files: exit code and journal."""
     journal, chaos = checkout.root / f"journal-{name}.json", Path(sys.executable).with_name("chaos")
     path = f"experiments/leave-attendance/{name}.yaml"
+    checkout.left = True
     ended = subprocess.run(
         [str(chaos), "run", "--journal-path", str(journal), path], cwd=checkout.root, check=False, timeout=300
     )

@@ -39,6 +39,7 @@ def test_a_redrive_before_the_cause_is_mended_does_not_pretend(
     sqs = checkout.client("sqs")
     source, dead = (sqs.get_queue_url(QueueName=name)["QueueUrl"] for name in (QUEUE, f"{QUEUE}-dlq"))
     sqs.send_message(QueueUrl=source, MessageBody="not a calendar message")
+    checkout.left = True
     wait_for("the message to die", lambda: _depth(sqs, dead) == 1)
     try:
         with pytest.raises(TargetError, match="the cause is not mended"):

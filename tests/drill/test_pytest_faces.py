@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from tests.drill.conftest import Checkout, extension, wait_for
+from tests.drill.conftest import Checkout, extension
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(1200)]
 
@@ -31,11 +31,12 @@ def test_what_is_well_passes_and_a_wrong_expectation_fails_by_name(checkout: Che
         str(moved.relative_to(checkout.root)),
     ]
     for _ in range(2):
+        checkout.left = True
         answer = subprocess.run(command, cwd=checkout.root, capture_output=True, text=True, timeout=400, check=False)
         if "(machine_busy)" not in answer.stdout:
             break
         # This face has no `--try-again`.
-        wait_for("all alarms to clear", lambda: not checkout.ringing())
+        checkout.settle()
     assert answer.returncode == pytest.ExitCode.TESTS_FAILED, answer.stdout
     cases = ElementTree.parse(checkout.root / "faces.xml").getroot().findall(".//testcase")
     failed = {case.attrib["name"]: case for case in cases if case.find("failure") is not None}
