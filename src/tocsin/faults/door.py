@@ -153,7 +153,8 @@ def _read(answer: http.client.HTTPResponse, deadline: float) -> tuple[bytes, _En
 def _is_wrong(wrong: WrongAnswer, answer: http.client.HTTPResponse, body: bytes, end: _End, took_s: float) -> bool:
     """Whether everything that was asked for is so."""
     return (
-        end in _ENDS[wrong.mode]
+        # An answer that begins just when patience ends is as late as one that does not come by then.
+        (end in _ENDS[wrong.mode] or (end == "late" and wrong.delay_s >= PATIENCE_S))
         and wrong.status in (None, answer.status)
         and all(answer.getheader(name) == value for name, value in wrong.headers.items())
         and (end != "complete" or wrong.body in (None, body.decode(errors="replace")))
