@@ -71,11 +71,6 @@ NOT_ASKED_BY_A_DRILL = {
 """What the drill below does not ask of what is declared for it, and why it is declared."""
 
 
-@pytest.fixture(autouse=True)
-def _settled() -> None:
-    """The sandbox of the other drills has no part in this."""
-
-
 @pytest.fixture(scope="module")
 def enforced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """A checkout whose sandbox enforces IAM; the drill's user may do nothing yet."""

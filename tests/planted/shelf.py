@@ -387,7 +387,7 @@ RUNS = "import itertools\nRUNS = itertools.count()\n"
 
 
 def under_the_fault(bench: Bench) -> str:
-    """A condition in a step of a canary that holds from the fault on, however many runs there were before it."""
+    """A condition in a step of a canary, or of the load, that holds from the fault on, whatever there was before it."""
     flag = bench.root / "broken"
     bench.when(reaches(FaultStage.EFFECTIVE), flag.touch)
     bench.after(flag.unlink, True)
@@ -424,16 +424,13 @@ def sends_nothing(bench: Bench) -> None:
 
 @planted("load that stalls", "outage under load", "load", Reason.LOAD_INVALID, "seconds have no record|late")
 def stalls(bench: Bench) -> None:
-    # By a file, and not after some seconds: before the fault the load has to be there, however long Locust takes.
-    flag = bench.root / "stalled"
-    bench.when(reaches(FaultStage.EFFECTIVE), flag.touch)
-    bench.after(flag.unlink, True)
-    stall = "import pathlib\nfrom gevent.monkey import get_original\n\nclass Customer(ArrivalUser):"
+    # Not after some seconds: before the fault the load has to be there, however long Locust takes.
+    stall = "from gevent.monkey import get_original\n\nclass Customer(ArrivalUser):"
     bench.edit("loadtests/bell.py", "class Customer(ArrivalUser):", stall)
     bench.edit(
         "loadtests/bell.py",
         '        call.post("/orders", json={"item": "bell"})',
-        f'        if pathlib.Path({str(flag)!r}).exists():\n            get_original("time", "sleep")(60)\n'
+        f'{under_the_fault(bench)}            get_original("time", "sleep")(60)\n'
         '        call.post("/orders", json={"item": "bell"})',
     )
 

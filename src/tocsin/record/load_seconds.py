@@ -172,7 +172,10 @@ class Output:
         """Take the finished seconds of one worker; write those that every worker has reported."""
         for second, tally in tallies.items():
             self._parts.setdefault(second, {})[worker] = tally
-        self._write_whole(workers if self._at_the_end is None else self._at_the_end)
+        awaited = workers if self._at_the_end is None else self._at_the_end
+        for second in sorted(self._parts):
+            if awaited <= self._parts[second].keys():
+                self._write_parts(second)
 
     def ends(self, workers: set[str]) -> None:
         """The end begins with these workers. They leave one by one, each in a second of its own.
@@ -181,11 +184,6 @@ class Output:
         as in a single process: half of the offers would look like missing ones.
         """
         self._at_the_end = workers
-
-    def _write_whole(self, workers: set[str]) -> None:
-        for second in sorted(self._parts):
-            if workers <= self._parts[second].keys():
-                self._write_parts(second)
 
     def _write_parts(self, second: int) -> None:
         whole = Tally()
