@@ -6,10 +6,12 @@ import base64
 import os
 import re
 import secrets
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -156,6 +158,28 @@ def test_every_file_with_the_same_content_is_named(folder: Path) -> None:
         (folder / name).write_text("nothing here" if name == "well.log" else f"as owner, {PASSWORD}")
     said = leaks([Secret("password", PASSWORD)], files_below(folder))
     assert said == [f"{folder / name} holds password" for name in ("one.log", "other.log")]
+
+
+def test_it_is_found_in_what_a_long_session_left(folder: Path) -> None:
+    """That is looked through by several processes."""
+    for number in range(40):
+        (folder / f"{number}.log").write_text(f"run {number}: " + "nothing here. " * 5000)
+    for number in (3, 17, 39):
+        with (folder / f"{number}.log").open("a") as log:
+            log.write("as owner, a&#47;b&#x22;c&#43;d;e")
+    said = leaks([Secret("password", PASSWORD)], files_below(folder))
+    assert said == [f"{folder / name} holds password" for name in ("17.log", "3.log", "39.log")]
+
+
+@pytest.mark.parametrize("leaks_it", [True, False])
+def test_it_is_found_in_a_page_of_a_database(folder: Path, leaks_it: bool) -> None:
+    """Most of which is empty."""
+    with closing(sqlite3.connect(folder / "ledger.sqlite")) as database, database:
+        database.execute("CREATE TABLE entries (said TEXT)")
+        database.executemany("INSERT INTO entries VALUES (?)", [("x" * 3000,)] * 40)
+        database.execute("INSERT INTO entries VALUES (?)", [f"as {PASSWORD if leaks_it else 'owner'}"])
+    assert b"\0" * 64 in (folder / "ledger.sqlite").read_bytes()
+    assert bool(leaks([Secret("password", PASSWORD)], files_below(folder))) == leaks_it
 
 
 def test_every_sandbox_of_the_tests_is_watched() -> None:
