@@ -27,12 +27,13 @@ from types import FrameType
 from typing import Any
 
 import httpx
+from benchmarks import evaluations
 from benchmarks.day import BEGAN, SECONDS, write_day
 
 from tocsin.actors.alarm_watcher import AlarmWatcher
 from tocsin.actors.context import RunContext
 from tocsin.actors.identities import Identities
-from tocsin.alarms.cloudwatch import AlarmEvaluator, MetricKey, metric_key
+from tocsin.alarms.cloudwatch import metric_key
 from tocsin.alarms.recorded import Recorded, past_states
 from tocsin.aws.cloudwatch import put_alarms
 from tocsin.aws.lookups import resolve_base_url
@@ -184,51 +185,12 @@ def seconds(work: Callable[[], object]) -> float:
 # ------------------------------------------------------------------------------------------------ the evaluator
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A minute of a metric."""
-
-    sample_count: float
-    total: float
-    minimum: float
-    maximum: float
-    values: dict[float, float]
-
-
 def evaluator() -> Iterator[Row]:
-    """Evaluations a second of the pure functions, for three kinds of alarms."""
-    metric = {"Namespace": "N", "MetricName": "M"}
-    base = {"AlarmName": "a", "Threshold": 5, "ComparisonOperator": "GreaterThanOrEqualToThreshold"}
-    math = [
-        {"Id": "m1", "MetricStat": {"Metric": metric, "Period": 300, "Stat": "Sum"}, "ReturnData": False},
-        {"Id": "m2", "MetricStat": {"Metric": metric, "Period": 300, "Stat": "Sum"}, "ReturnData": False},
-        {"Id": "e", "Expression": "100*m1/m2"},
-    ]
-    alarms = {
-        "Sum, 1 of 1, 300 s": {**metric, "Statistic": "Sum", "Period": 300, "EvaluationPeriods": 1},
-        "p95, 3 of 5, 60 s": {**metric, "ExtendedStatistic": "p95", "Period": 60, "EvaluationPeriods": 5}
-        | {"DatapointsToAlarm": 3},
-        "100*m1/m2, 3 of 3, 300 s": {"Metrics": math, "EvaluationPeriods": 3},
-    }
-    rates = {name: _rate(AlarmEvaluator(MetricAlarm.model_validate({**base, **rest}))) for name, rest in alarms.items()}
-    simplest = next(iter(rates.values()))
-    for name, rate in rates.items():
-        note = "" if rate == simplest else f"{rate / simplest:.2f} of the simplest"
-        yield Row(f"alarm evaluations, {name}", rate, "1/s", note=note)
-
-
-def _rate(alarm: AlarmEvaluator) -> float:
-    minute = Bucket(20.0, 400.0, 1.0, 100.0, {float(value): 1.0 for value in range(20)})
-
-    def buckets(_metric: MetricKey, start_s: int, end_s: int) -> list[Bucket]:
-        return [minute] * ((end_s - start_s) // 60)
-
-    count, began = 0, time.perf_counter()
-    while (passed := time.perf_counter() - began) < 1.0:
-        for _ in range(100):
-            alarm.evaluate("OK", 864_000, buckets)
-        count += 100
-    return count / passed
+    """Evaluations a second of the pure functions, by kind: each period summed once, beside anew."""
+    for kind in evaluations.KINDS:
+        once, anew = evaluations.once(kind), evaluations.anew(kind)
+        note = f"each period summed once: {once / anew:.1f} times the {anew:,.0f} 1/s of anew"
+        yield Row(f"alarm evaluations, {kind}", once, "1/s", note=note)
 
 
 YEAR_MIN = 365 * 24 * 60

@@ -40,6 +40,7 @@ _PURE_ALARMS = (
     "alarms.cloudwatch",
     "alarms.composite",
     "alarms.exposition",
+    "alarms.kept",
     "alarms.metric_functions",
     "alarms.metric_math",
     "alarms.mutes",

@@ -99,3 +99,34 @@ def test_what_no_alarm_can_look_at_is_forgotten() -> None:
     metrics.forget_old()
     now = int(metrics.system_time.now())
     assert len(metrics.buckets(HERE, KEY, 0, now + 120 - now % 60)) == 1
+
+
+def test_what_changes_after_alarms_looked_is_late() -> None:
+    metrics = store(1)
+    first = int(metrics.system_time.at(STARTED))
+    metrics.put(HERE, KEY, 1.0, wall=STARTED + 30)
+    metrics.look(first + 120)
+    assert metrics.late_since(HERE, KEY, 60, 0) == (0, [])
+    metrics.put(HERE, KEY, 1.0, wall=STARTED + 121)
+    assert metrics.late_since(HERE, KEY, 60, 0) == (0, []), "its minute is not over"
+    metrics.put(HERE, KEY, 1.0, wall=STARTED + 119)
+    metrics.put_set(HERE, KEY, (1, 1, 1, 1), "Count", wall=STARTED + 30)
+    assert metrics.late_since(HERE, KEY, 60, 0) == (2, [first + 60, first])
+    assert metrics.late_since(HERE, KEY._replace(unit="Count"), 60, 1) == (2, [first])
+    assert metrics.late_since(HERE, KEY, 60, 2) == (2, [])
+    assert metrics.late_since(HERE, KEY, 10, 0) == (2, [first + 110, first + 30])
+    metrics.put(HERE, KEY, 1.0, wall=STARTED + 119)
+    assert metrics.late_since(HERE, KEY, 60, 2) == (3, [first + 60]), "once more"
+
+
+def test_a_bucket_of_ten_seconds_is_late_before_its_minute_is() -> None:
+    metrics = store(1)
+    first = int(metrics.system_time.at(STARTED))
+    metrics.look(first + 50)
+    metrics.put(HERE, KEY, 1.0, wall=STARTED + 25)
+    assert metrics.late_since(HERE, KEY, 60, 0) == (0, [])
+    assert metrics.late_since(HERE, KEY, 30, 0) == (1, [first + 20])
+
+
+def test_nothing_is_late_for_a_metric_that_is_not_there() -> None:
+    assert store(1).late_since(HERE, KEY, 60, 7) == (7, ())

@@ -53,8 +53,19 @@ Buckets = Callable[[MetricKey, int, int], Sequence[Samples]]
 
 Point = tuple[float, float]
 """(value, sample count) of one period."""
-_Series = Callable[[Buckets, Grid], Mapping[int, Point]]
-"""(buckets, periods) -> start of each period that has a datapoint -> the datapoint."""
+Points = Callable[[MetricKey, str, Grid], Mapping[int, Point]]
+"""(metric, statistic, periods) -> start of each period that has a datapoint -> the datapoint."""
+_Series = Callable[[Points, Grid], Mapping[int, Point]]
+
+
+def summed_anew(buckets: Buckets) -> Points:
+    """Points for which each period is summed whenever it is asked for."""
+
+    def points(metric: MetricKey, statistic: str, grid: Grid) -> Mapping[int, Point]:
+        pairs = ((at, statistic_value(buckets(metric, at, at + grid.period_s), statistic)) for at in grid.starts)
+        return {at: pair for at, pair in pairs if pair is not None}
+
+    return points
 
 
 class Datapoint(NamedTuple):
@@ -78,12 +89,7 @@ class Evaluation:
 
 def _stat_series(metric: MetricKey, statistic: str) -> _Series:
     check_statistic(statistic)
-
-    def series(buckets: Buckets, grid: Grid) -> Mapping[int, Point]:
-        pairs = ((at, statistic_value(buckets(metric, at, at + grid.period_s), statistic)) for at in grid.starts)
-        return {at: pair for at, pair in pairs if pair is not None}
-
-    return series
+    return lambda points, grid: points(metric, statistic, grid)
 
 
 # ------------------------------------------------------------------------------------------------ metric math
@@ -151,19 +157,15 @@ def _math_series(alarm: MetricAlarm) -> _Series:
     }
     periods = {name: stat.period for name, stat in metrics.items()}
 
-    def series(buckets: Buckets, grid: Grid) -> Mapping[int, Point]:
-        read = {name: one(buckets, grid) for name, one in reads.items()}
-        found: dict[str, Series] = {
-            name: {at: value for at, (value, _) in points.items()} for name, points in read.items()
-        }
+    def series(points: Points, grid: Grid) -> Mapping[int, Point]:
+        read = {name: one(points, grid) for name, one in reads.items()}
+        found: dict[str, Series] = {name: {at: value for at, (value, _) in of.items()} for name, of in read.items()}
         inputs = Inputs(grid, found, tuple(metrics), periods)
         for name in order:
             expression = expressions[name]
             if expression is not None:
                 found[name] = expression.series(inputs)
-        least = {
-            at: min((points[at][1] for points in read.values() if at in points), default=0.0) for at in grid.starts
-        }
+        least = {at: min((of[at][1] for of in read.values() if at in of), default=0.0) for at in grid.starts}
         return {at: (value, least[at]) for at, value in found[wanted].items() if at in least}
 
     return series
@@ -271,13 +273,17 @@ class AlarmEvaluator:
 
         `state` is the present state, which some rules retain.
         """
+        return self.evaluate_points(state, now_s, summed_anew(buckets))
+
+    def evaluate_points(self, state: StateValue, now_s: int, points: Points) -> Evaluation:
+        """As `evaluate`, from what summed the periods: anew, or once (`KeptPeriods`)."""
         period_s, series, breach, threshold = self.period_s, self._series, self._breach, self.alarm.threshold
         datapoints: list[Datapoint | None] = []
         breaching: list[bool | None] = []
         grid = Grid(now_s - self._range * period_s, period_s, self._range)
-        points = series(buckets, grid)
+        found = series(points, grid)
         for start_s in grid.starts:
-            pair = points.get(start_s)
+            pair = found.get(start_s)
             if pair is None:
                 datapoints.append(None)
                 breaching.append(None)

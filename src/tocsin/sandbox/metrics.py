@@ -130,6 +130,69 @@ def scope_of_arn(arn: str) -> Scope:
     return parts[4], parts[3]
 
 
+class _Late:
+    """The buckets of one width of a metric that changed after they were over and alarms had looked.
+
+    So does a Lambda function's: its values belong to the minute in which the invocation began.
+    """
+
+    __slots__ = ("changed", "revision", "width_s")
+
+    def __init__(self, width_s: int) -> None:
+        self.width_s = width_s
+        self.revision = 0
+        self.changed: dict[int, int] = {}
+        """Bucket number -> the revision that its latest change made."""
+
+    def note(self, second: float, looked_s: int) -> None:
+        number = int(second // self.width_s)
+        if (number + 1) * self.width_s <= looked_s:
+            self.revision += 1
+            self.changed[number] = self.revision
+
+    def since(self, revision: int) -> list[int]:
+        if revision == self.revision:
+            return []
+        return [number * self.width_s for number, changed in self.changed.items() if changed > revision]
+
+    def forget_before(self, second: int) -> None:
+        oldest = second // self.width_s
+        self.changed = {number: revision for number, revision in self.changed.items() if number >= oldest}
+
+
+class _Metric:
+    """One metric: the series of each unit, in minutes and, of a metric of the users' own, in ten seconds."""
+
+    __slots__ = ("fine", "late_fine", "late_minutes", "minutes")
+
+    def __init__(self, *, fine: bool) -> None:
+        self.minutes: dict[str, _Series] = {}
+        self.fine: dict[str, _Series] | None = {} if fine else None
+        self.late_minutes = _Late(MINUTE_S)
+        self.late_fine = _Late(HIGH_RESOLUTION_S)
+
+    def series(self, unit: str) -> Iterable[_Series]:
+        minutes = self.minutes.get(unit)
+        if minutes is None:
+            minutes = self.minutes[unit] = _Series(MINUTE_S)
+            if self.fine is not None:
+                self.fine[unit] = _Series(HIGH_RESOLUTION_S)
+        return (minutes,) if self.fine is None else (minutes, self.fine[unit])
+
+    def note(self, second: float, looked_s: int) -> None:
+        self.late_minutes.note(second, looked_s)
+        if self.fine is not None:
+            self.late_fine.note(second, looked_s)
+
+    def forget_before(self, second: int, fine_second: int) -> None:
+        for series in self.minutes.values():
+            series.forget_before(second)
+        for series in (self.fine or {}).values():
+            series.forget_before(fine_second)
+        self.late_minutes.forget_before(second)
+        self.late_fine.forget_before(fine_second)
+
+
 class MetricStore:
     """Metrics of all accounts and regions of one sandbox, in memory that is bounded.
 
@@ -139,9 +202,8 @@ class MetricStore:
 
     def __init__(self, system_time: SystemTime) -> None:
         self.system_time = system_time
-        self._minutes: dict[tuple[Scope, MetricKey], _Series] = {}
-        self._high_resolution: dict[tuple[Scope, MetricKey], _Series] = {}
-        self._units: dict[tuple[Scope, MetricKey], tuple[str, ...]] = {}
+        self._metrics: dict[tuple[Scope, MetricKey], _Metric] = {}
+        self._looked_s = 0
         self._lock = threading.Lock()
 
     def put(
@@ -157,7 +219,7 @@ class MetricStore:
         """Publish a value; `wall` (epoch seconds) is now by default."""
         second = self.system_time.at(time.time() if wall is None else wall)
         with self._lock:
-            for series in self._series(scope, key, unit):
+            for series in self._series(scope, key, unit, second):
                 series.at(second).add(value, count)
 
     def put_set(
@@ -172,20 +234,15 @@ class MetricStore:
         """Publish a statistic set: (sample count, sum, minimum, maximum)."""
         second = self.system_time.at(time.time() if wall is None else wall)
         with self._lock:
-            for series in self._series(scope, key, unit):
+            for series in self._series(scope, key, unit, second):
                 series.at(second).add_set(*statistic_set)
 
-    def _series(self, scope: Scope, key: MetricKey, unit: str) -> Iterable[_Series]:
-        # Datapoints of each unit are a stream of their own.
-        where = (scope, key._replace(unit=unit))
-        minutes = self._minutes.get(where)
-        if minutes is None:
-            minutes = self._minutes[where] = _Series(MINUTE_S)
-            self._units[scope, key] = (*self._units.get((scope, key), ()), unit)
-            if not key.namespace.startswith("AWS/"):
-                self._high_resolution[where] = _Series(HIGH_RESOLUTION_S)
-        fine = self._high_resolution.get(where)
-        return (minutes,) if fine is None else (minutes, fine)
+    def _series(self, scope: Scope, key: MetricKey, unit: str, second: float) -> Iterable[_Series]:
+        metric = self._metrics.get((scope, key))
+        if metric is None:
+            metric = self._metrics[scope, key] = _Metric(fine=not key.namespace.startswith("AWS/"))
+        metric.note(second, self._looked_s)
+        return metric.series(unit)
 
     def buckets(self, scope: Scope, key: MetricKey, start_s: int, end_s: int) -> Sequence[Bucket]:
         """The non-empty buckets that begin in [start, end); ten-second ones when the window asks for them.
@@ -193,30 +250,55 @@ class MetricStore:
         Those of the key's unit only; of all units where the key has none.
         """
         fine = start_s % MINUTE_S != 0 or end_s % MINUTE_S != 0
-        metric = key._replace(unit=None)
-        units = self.units(scope, metric) if key.unit is None else (key.unit,)
         with self._lock:
-            width = self._high_resolution if fine else self._minutes
-            streams = [width.get((scope, metric._replace(unit=unit))) for unit in units]
-            return [bucket for stream in streams if stream is not None for bucket in stream.between(start_s, end_s)]
+            metric = self._metric(scope, key)
+            # Datapoints of each unit are a stream of their own.
+            streams = None if metric is None else metric.fine if fine else metric.minutes
+            if not streams:
+                return []
+            wanted = streams.values() if key.unit is None else [streams[key.unit]] if key.unit in streams else []
+            return [bucket for stream in wanted for bucket in stream.between(start_s, end_s)]
+
+    def look(self, now_s: int) -> None:
+        """Say that alarms look at all that is over at a system second: what comes for it later, comes late."""
+        with self._lock:
+            self._looked_s = max(self._looked_s, now_s)
+
+    def late_since(self, scope: Scope, key: MetricKey, period_s: int, revision: int) -> tuple[int, Sequence[int]]:
+        """What came late for a metric, of any unit: the revision now, and where buckets begin that changed since one.
+
+        Args:
+            scope: where the metric is.
+            key: of the metric.
+            period_s: of the windows: minutes, or ten seconds where it is not of whole minutes.
+            revision: the one of an earlier answer; 0 at first.
+        """
+        with self._lock:
+            metric = self._metric(scope, key)
+            if metric is None:
+                return revision, ()
+            late = metric.late_fine if period_s % MINUTE_S else metric.late_minutes
+            return late.revision, late.since(revision)
+
+    def _metric(self, scope: Scope, key: MetricKey) -> _Metric | None:
+        return self._metrics.get((scope, key if key.unit is None else key._replace(unit=None)))
 
     def units(self, scope: Scope, key: MetricKey) -> tuple[str, ...]:
         """The units in which a metric was published, oldest first."""
-        return self._units.get((scope, key), ())
+        metric = self._metrics.get((scope, key))
+        return () if metric is None else tuple(metric.minutes)
 
     def keys(self, scope: Scope) -> list[MetricKey]:
         """All metrics that have data, in a stable order."""
         with self._lock:
-            return sorted(key for where, key in self._units if where == scope)
+            return sorted(key for where, key in self._metrics if where == scope)
 
     def forget_old(self) -> None:
         """Drop what no alarm can look at any more."""
         now = int(self.system_time.now())
         with self._lock:
-            for series in self._minutes.values():
-                series.forget_before(now - _KEPT_MINUTES * MINUTE_S)
-            for series in self._high_resolution.values():
-                series.forget_before(now - _KEPT_HIGH_RESOLUTION * HIGH_RESOLUTION_S)
+            for metric in self._metrics.values():
+                metric.forget_before(now - _KEPT_MINUTES * MINUTE_S, now - _KEPT_HIGH_RESOLUTION * HIGH_RESOLUTION_S)
 
 
 class ScopedSink:

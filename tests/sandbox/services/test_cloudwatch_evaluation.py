@@ -154,3 +154,28 @@ def test_an_alarm_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for tick in range(6):
         alarms.tick(SCOPE, NOW_S + 10 * tick)
     assert len(made) == 5
+
+
+def test_a_value_that_comes_after_the_evaluation_of_its_minute_rings_at_the_next_one() -> None:
+    book, metrics = Book(metric_alarm("slow", Period=300)), store()
+    alarms = evaluated(book, metrics)
+    for minute in range(6):
+        alarms.tick(SCOPE, NOW_S + 60 * minute)
+    assert book.alarms["slow"]["StateValue"] == "OK"
+    metrics.put(SCOPE, metric_key("Desk", "slow", {}), 5, wall=metrics.system_time.wall(NOW_S + 270))
+    for minute, state in ((6, "ALARM"), (9, "ALARM"), (20, "OK")):
+        alarms.tick(SCOPE, NOW_S + 60 * minute)
+        assert book.alarms["slow"]["StateValue"] == state, minute
+
+
+def test_nothing_is_kept_of_an_alarm_that_is_gone() -> None:
+    """The next one of its name was put at the same time, as the clock shows it, and looks at something else."""
+    book, metrics = Book(metric_alarm("first", MetricName="quiet")), store()
+    metrics.put(SCOPE, metric_key("Desk", "loud", {}), 5, wall=metrics.system_time.wall(NOW_S + 30))
+    alarms = evaluated(book, metrics)
+    alarms.tick(SCOPE, NOW_S)
+    gone = book.alarms.pop("first")
+    alarms.tick(SCOPE, NOW_S + 10)
+    book.alarms["first"] = {**gone, "MetricName": "loud"}
+    alarms.tick(SCOPE, NOW_S + 60)
+    assert book.alarms["first"]["StateValue"] == "ALARM"

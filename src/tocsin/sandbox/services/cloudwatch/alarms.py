@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol, cast
 
 from pydantic import BaseModel, ValidationError
 
-from tocsin.alarms.cloudwatch import AlarmEvaluator, Datapoint, Evaluation, MetricKey, StateValue, reason_text
+from tocsin.alarms.cloudwatch import AlarmEvaluator, Datapoint, Evaluation, StateValue, reason_text
 from tocsin.alarms.composite import CompositeRule, check_parents, in_cycles
-from tocsin.alarms.statistics import Samples
+from tocsin.alarms.kept import KeptPeriods
 from tocsin.errors import InvalidInput
 from tocsin.model.alarm_limits import not_judged
 from tocsin.model.system import CompositeAlarm, MetricAlarm
@@ -37,6 +37,7 @@ class _Compiled:
     updated: float
     evaluator: AlarmEvaluator | None
     """None when the definition cannot be evaluated: the alarm stays as it is."""
+    periods: KeptPeriods
     error: str = ""
     """Why it cannot be."""
 
@@ -59,29 +60,35 @@ class Alarms:
         self._store = store
         self._actions = actions
         self._time = store.system_time
-        self._compiled: dict[tuple[Scope, str], _Compiled] = {}
+        self._compiled: dict[Scope, dict[str, _Compiled]] = {}
 
     def tick(self, scope: Scope, now_s: int) -> None:
         """Evaluate the alarms of the present scope that are due at a system second (a multiple of ten)."""
-        changed = [self._evaluate_safely(scope, alarm, now_s) for alarm in self._book.metric_alarms()]
+        self._store.look(now_s)
+        alarms = self._book.metric_alarms()
+        before = self._compiled.get(scope, {})
+        # Of an alarm that is gone nothing is kept.
+        compiled = self._compiled[scope] = {
+            alarm["AlarmName"]: self._compile(scope, alarm, before.get(alarm["AlarmName"])) for alarm in alarms
+        }
+        changed = [self._evaluate_safely(scope, alarm, compiled[alarm["AlarmName"]], now_s) for alarm in alarms]
         # Once for all of them: with many alarms, and after each change, it is most of the work.
         if now_s % 60 == 0 or any(changed):
             self.evaluate_composites(scope)
         self._actions.look(scope, now_s)
 
-    def _evaluate_safely(self, scope: Scope, alarm: dict[str, Any], now_s: int) -> bool:
+    def _evaluate_safely(self, scope: Scope, alarm: dict[str, Any], compiled: _Compiled, now_s: int) -> bool:
         """Whether the alarm's state changed. One that cannot be evaluated says so, and the others are evaluated.
 
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
         """
-        compiled = self._compile(scope, alarm)
         if compiled.evaluator is None:
             alarm["EvaluationState"], alarm["StateReason"] = "EVALUATION_ERROR", compiled.error
             return False
         if now_s % compiled.evaluator.tick_s:
             return False
         try:
-            changed = self._evaluate(scope, alarm, compiled.evaluator, now_s)
+            changed = self._evaluate(scope, alarm, compiled.evaluator, compiled.periods, now_s)
         except Exception as error:  # whatever it is, it is this alarm's alone
             _logger.exception("alarm %s was not evaluated", alarm["AlarmName"])
             alarm["EvaluationState"], alarm["StateReason"] = "EVALUATION_FAILURE", f"{type(error).__name__}: {error}"
@@ -89,14 +96,12 @@ class Alarms:
         alarm.pop("EvaluationState", None)
         return changed
 
-    def _evaluate(self, scope: Scope, alarm: dict[str, Any], evaluator: AlarmEvaluator, now_s: int) -> bool:
+    def _evaluate(
+        self, scope: Scope, alarm: dict[str, Any], evaluator: AlarmEvaluator, periods: KeptPeriods, now_s: int
+    ) -> bool:
         """Whether the state changed."""
-
-        def buckets(metric: MetricKey, start_s: int, end_s: int) -> Sequence[Samples]:
-            return self._store.buckets(scope, metric, start_s, end_s)
-
         state = cast("StateValue", alarm["StateValue"])
-        found = evaluator.evaluate(state, now_s, buckets)
+        found = evaluator.evaluate_points(state, now_s, periods)
         if found.state == state:
             return False
         reason = reason_text(evaluator, state, found)
@@ -104,13 +109,12 @@ class Alarms:
         self.transition(scope, alarm, found.state, reason, data, nested=True)
         return True
 
-    def _compile(self, scope: Scope, alarm: dict[str, Any]) -> _Compiled:
-        where = (scope, alarm["AlarmName"])
+    def _compile(self, scope: Scope, alarm: dict[str, Any], before: _Compiled | None) -> _Compiled:
         updated = float(alarm.get("AlarmConfigurationUpdatedTimestamp", 0))
-        compiled = self._compiled.get(where)
-        if compiled is None or compiled.updated != updated:
-            compiled = self._compiled[where] = _compile(alarm, updated)
-        return compiled
+        if before is not None and before.updated == updated:
+            return before
+        periods = KeptPeriods(partial(self._store.buckets, scope), partial(self._store.late_since, scope))
+        return _compile(alarm, updated, periods)
 
     def evaluate_composites(self, scope: Scope) -> None:
         """Evaluate composite alarms, and those above them, until nothing changes."""
@@ -172,13 +176,13 @@ class Alarms:
             self.evaluate_composites(scope)
 
 
-def _compile(alarm: dict[str, Any], updated: float) -> _Compiled:
+def _compile(alarm: dict[str, Any], updated: float, periods: KeptPeriods) -> _Compiled:
     try:
-        return _Compiled(updated, AlarmEvaluator(parse_alarm(alarm)))
+        return _Compiled(updated, AlarmEvaluator(parse_alarm(alarm)), periods)
     except (InvalidInput, ValueError) as error:
         words = _in_words(error) if isinstance(error, ValidationError) else str(error)
         _logger.warning("alarm %s cannot be evaluated: %s", alarm["AlarmName"], words)
-        return _Compiled(updated, None, words)
+        return _Compiled(updated, None, periods, words)
 
 
 def refuse_metric_alarm(definition: Mapping[str, Any]) -> None:
