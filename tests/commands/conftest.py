@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests import warm
 
 SYSTEM = """
 system: shop
@@ -99,7 +100,7 @@ class Folder:
         return self.python("-m", "pytest", "-p", "no:cacheprovider", *arguments)
 
     def tocsin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.python("-m", "tocsin.cli", *arguments)
+        return self.warm("-m", "tocsin.cli", *arguments)
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         """Start Python on something that will not end by itself; whoever begins it waits for it."""
@@ -113,6 +114,7 @@ class Folder:
         )
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """From its very beginning."""
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=self.root,
@@ -122,6 +124,10 @@ class Folder:
             timeout=240,
             check=False,
         )
+
+    def warm(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same with everything imported."""
+        return warm.python(*arguments, cwd=self.root, env=self.environment)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests import warm
 
 from tocsin.commands.console import plain_console
 from tocsin.commands.endings import one_message
@@ -18,14 +19,7 @@ EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
 
 
 def tocsin(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tocsin.cli", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    return warm.python("-m", "tocsin.cli", *arguments, cwd=cwd)
 
 
 def test_version() -> None:

@@ -60,7 +60,7 @@ def two(folder: Folder) -> Folder:
 
 
 def signalled(two: Folder, name: str) -> subprocess.CompletedProcess[str]:
-    return two.python("-c", CHILD, name, "run", "experiments", "--target", "staging", "--out", "out")
+    return two.warm("-c", CHILD, name, "run", "experiments", "--target", "staging", "--out", "out")
 
 
 def verdict_of(directory: Path) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests import warm
 from tests.checkers.histories import passing, rechained, write_history
 
 HISTORY = "history.jsonl"
@@ -15,13 +15,7 @@ REPORTS = ("report.html", "verdict.json")
 
 
 def report(directory: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tocsin.cli", "report", str(directory)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return warm.python("-m", "tocsin.cli", "report", str(directory), cwd=directory)
 
 
 def drill(directory: Path) -> Path:

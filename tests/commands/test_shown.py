@@ -6,10 +6,13 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import IO
 
 import click
 import pytest
+from tests import warm
 
 from tocsin.cli import main
 
@@ -44,15 +47,34 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def shell(checkout: Path, arguments: str, redirected: str, **environment: str) -> tuple[int, str]:
-    """Exit code of the command, and what it said on standard error where that is not redirected."""
-    line = f"{shlex.quote(sys.executable)} -m tocsin.cli {arguments} {redirected}"
-    script = ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"]
-    found = subprocess.run(script, cwd=checkout, env={**os.environ, **environment}, capture_output=True, check=False)
-    told = found.stderr.decode("utf-8", "replace")
+def fresh(checkout: Path, arguments: str, **environment: str) -> int:
+    """Exit code of the command in a process that begins with an environment of its own."""
+    command = [sys.executable, "-m", "tocsin.cli", *arguments.split()]
+    found = subprocess.run(command, cwd=checkout, env={**os.environ, **environment}, capture_output=True, check=False)
+    is_told_well(found.stderr.decode("utf-8", "replace"))
+    return found.returncode
+
+
+def into(checkout: Path, arguments: str, out: IO[bytes] | None) -> tuple[int, str]:
+    """Exit code of the command that prints into something, and what it said on standard error."""
+    with tempfile.TemporaryFile() as err:
+        code = warm.into(out, err, "-m", "tocsin.cli", *arguments.split(), cwd=checkout)
+        err.seek(0)
+        told = err.read().decode()
+    is_told_well(told)
+    return code, told
+
+
+def is_told_well(told: str) -> None:
     assert "Traceback" not in told, told
     assert "Exception ignored" not in told, told
-    return found.returncode, told
+
+
+def nobody_reads() -> IO[bytes]:
+    """As `| true`, when `true` has ended."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "wb")
 
 
 def test_every_command_is_here() -> None:
@@ -65,17 +87,30 @@ def test_every_command_is_here() -> None:
 @pytest.mark.parametrize("arguments", PRINTS)
 def test_what_becomes_of_the_output_is_no_failure_of_the_command(checkout: Path, arguments: str) -> None:
     code = PRINTS[arguments]
-    assert shell(checkout, arguments, "| true")[0] == code
-    assert shell(checkout, arguments, ">&-")[0] == code
-    assert shell(checkout, arguments, "2>&-")[0] == code
-    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    assert shell(checkout, arguments, "", **ascii_only)[0] == code
+    with nobody_reads() as pipe:
+        assert into(checkout, arguments, pipe)[0] == code
+    assert into(checkout, arguments, warm.CLOSED)[0] == code
+    with tempfile.TemporaryFile() as out:
+        assert warm.into(out, warm.CLOSED, "-m", "tocsin.cli", *arguments.split(), cwd=checkout) == code
+    assert fresh(checkout, arguments, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") == code
+
+
+@pytest.mark.parametrize("redirected", ["| true", ">&-", "2>&-"])
+@pytest.mark.parametrize("arguments", ["--version", "faults", f"validate {NAME}", "sandbox status"])
+def test_a_process_that_begins_so_ends_so_too(checkout: Path, arguments: str, redirected: str) -> None:
+    """The others of this file are forked with their streams in place; these find them when they begin."""
+    line = f"{shlex.quote(sys.executable)} -m tocsin.cli {arguments} {redirected}"
+    script = ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"]
+    found = subprocess.run(script, cwd=checkout, capture_output=True, check=False)
+    is_told_well(found.stderr.decode("utf-8", "replace"))
+    assert found.returncode == PRINTS[arguments]
 
 
 @needs_full
 @pytest.mark.parametrize("arguments", PRINTS)
 def test_a_full_disk_is_said_once_and_is_no_success(checkout: Path, arguments: str) -> None:
-    code, told = shell(checkout, arguments, f"> {FULL}")
+    with FULL.open("wb", buffering=0) as disk:
+        code, told = into(checkout, arguments, disk)
     assert code == (PRINTS[arguments] or 3)
     full = [line for line in told.splitlines() if "No space left on device" in line]
     # Bad input is told on standard error, most of it there alone.

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests import warm
 
 RECORDED = Path(__file__).parent / "recorded"
 _VERSION = re.compile(rb'^  "version": ".*",$', re.MULTILINE)
@@ -23,8 +22,7 @@ def test_what_was_recorded_is_judged_as_it_was(system: str, tmp_path: Path) -> N
     run = tmp_path / system
     shutil.copytree(RECORDED / system, run, ignore=shutil.ignore_patterns("expected.json"))
     assert len(list(run.glob("*/history.jsonl"))) == 6
-    command = [sys.executable, "-m", "tocsin.cli", "report", str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = warm.python("-m", "tocsin.cli", "report", str(run), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     now, then = (run / "verdict.json").read_bytes(), (RECORDED / system / "expected.json").read_bytes()
     assert _VERSION.sub(b"", now) == _VERSION.sub(b"", then)

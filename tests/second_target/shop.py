@@ -6,7 +6,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from tests import warm
 from tests.second_target.emulators import ACCOUNT, KEYS, REGION, Emulator
 
 ORDERS, DEAD, ONCALL, TOPIC, PACKER = "shop-orders", "shop-orders-dead", "shop-oncall", "shop-pages", "shop-packer"
@@ -109,15 +109,7 @@ def environment() -> dict[str, str]:
 
 def tocsin(root: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """One command, in a process of its own; `variables` are more of its environment, or others."""
-    return subprocess.run(
-        [sys.executable, "-m", "tocsin.cli", *arguments],
-        cwd=root,
-        env={**environment(), **variables},
-        capture_output=True,
-        text=True,
-        timeout=240,  # of a drill, and of its second try
-        check=False,
-    )
+    return warm.python("-m", "tocsin.cli", *arguments, cwd=root, env={**environment(), **variables})
 
 
 @contextmanager

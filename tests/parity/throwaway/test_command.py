@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from tests import warm
 from tests.parity.throwaway.account import everything
 from tests.sandbox.aws.shop import Shop
 
@@ -19,8 +20,7 @@ _PARITY = [sys.executable, "-m", "tocsin.cli", "parity", "--throwaway"]
 
 
 def tocsin(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tocsin.cli", *arguments]
-    return subprocess.run(command, cwd=shop.root, capture_output=True, text=True, timeout=300, check=False)
+    return warm.python("-m", "tocsin.cli", *arguments, cwd=shop.root)
 
 
 def open_entries(shop: Shop) -> list[str]:
