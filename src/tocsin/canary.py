@@ -31,6 +31,7 @@ from tocsin.model.duration import parse_duration
 from tocsin.model.events import CanaryRan, CanaryStep
 from tocsin.model.synthetic import READING, carries, may_only_look, unmarked, unmarked_statement
 from tocsin.project.canary_files import canaries_in
+from tocsin.project.event_streams import EventStream, EventStreamError
 from tocsin.project.openapi import OpenApiDocument
 from tocsin.project.proxies import is_loopback
 from tocsin.project.python_files import import_python
@@ -206,6 +207,40 @@ class Journey:
     def delete(self, path: str, **arguments: Any) -> httpx.Response:
         """DELETE, as `request`."""
         return self.request("DELETE", path, **arguments)
+
+    @contextmanager
+    def events(self, path: str, *, as_: str | None = None, within_s: float = 10.0) -> Iterator[EventStream]:
+        """A stream of server-sent events, open until the block ends: `stream.wait("order", containing=...)`.
+
+        That a stream opens says little: send something through it, and wait for that. It is not held against the
+        contract, which knows whole answers only.
+
+        Args:
+            path: path below the system's base URL.
+            as_: identity of the system file to send a token of; none by default.
+            within_s: real seconds that its beginning, and by default each wait, may take.
+
+        Raises:
+            CanaryFailed: another answer than 200 with a stream of events, or what is waited for did not come.
+            httpx.HTTPError: no answer, or it broke off.
+        """
+        headers = {"Accept": "text/event-stream"}
+        if as_ is not None:
+            token = self._around.token(as_)
+            KNOWN.learn(token)
+            headers["Authorization"] = f"Bearer {token}"
+        url = self._around.base_url + path
+        try:
+            with self._client.stream("GET", url, headers=headers, timeout=within_s) as response:
+                yield EventStream(response, within_s)
+        except EventStreamError as error:
+            self.failure = CanaryFailed(f"GET {path}: {mask(str(error))}")
+            raise self.failure from error
+        except httpx.HTTPError as error:
+            self.failure = error
+            raise
+        finally:
+            self.requests_in_steps += self._in_step
 
     def cleanup(self, function: Callable[[], object]) -> None:
         """Call `function` at the end, whatever happens; its own answer never decides anything."""
