@@ -164,6 +164,7 @@ _ONLY_ITSELF = ("", "sandbox")
 """Packages in which everything has a row of its own: theirs does not count for what is added beside it."""
 
 
+@cache
 def room_of(module: str) -> str | None:
     """The room of a module, named below `tocsin` (`sandbox.account`; `` for the package itself); None for none.
 
