@@ -29,7 +29,7 @@ all-drills: setup  ## every experiment of every system, side by side
 
 # Tests mostly wait: three at once on two cores.
 test: setup lint types  ## lint, types, tests, planted bugs, healthy runs, a bounded kill sweep
-	@$(BIN)/pytest -n 3 --dist loadgroup -m 'not drill and not planted'
+	@$(BIN)/pytest -n 3 --dist loadgroup -m 'not drill and not planted' --ignore tests/root
 	@$(BIN)/pytest -n 3 --maxschedchunk 1 -m planted
 	@$(BIN)/pytest -m drill tests/sweep
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 from tests import environment, secret_scan
-from tests.shared import pytest_runtest_teardown as pytest_runtest_teardown  # a hook of pytest's
+from tests.shared import pytest_collection_modifyitems as pytest_collection_modifyitems  # hooks of pytest's
+from tests.shared import pytest_runtest_teardown as pytest_runtest_teardown
 
 from tocsin.masking import KNOWN
 

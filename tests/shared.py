@@ -12,6 +12,23 @@ from pathlib import PurePosixPath
 
 import pytest
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With workers, `--dist loadgroup`: what is begun for a file or a folder is begun by one of them."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None and (where := shared_by(item)):
+            item.add_marker(pytest.mark.xdist_group(where))
+
+
+def shared_by(item: pytest.Item) -> str:
+    """The folder, or else the file, whose tests share a fixture that this one uses; nothing where there is none."""
+    fixtures = item._fixtureinfo.name2fixturedefs
+    used = [one for name in item._fixtureinfo.names_closure for one in fixtures.get(name, ())]
+    folders = [one.baseid for one in used if one.scope == "session" and one.baseid]
+    return min(folders, key=len, default=item.nodeid.partition("::")[0] * any(one.scope == "module" for one in used))
+
+
 _RUNNING = pytest.StashKey[dict[int, pytest.FixtureDef[object]]]()
 
 

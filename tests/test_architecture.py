@@ -143,7 +143,8 @@ def test_one_module_imports_the_package_ministack() -> None:
 def test_what_is_pure_reaches_nothing_that_opens_a_socket(room: str) -> None:
     pure = [one for one in modules() if room_of(one) == room]
     assert pure
-    for reached, module in {reached: module for module in pure for reached in reached_from(module)}.items():
+    from_where = {reached: module for module in pure for reached in reached_from(module)}
+    for reached, module in from_where.items():
         text = modules()[reached].read_text(encoding="utf-8")
         opened = {found for found in SOCKETS if re.search(rf"^\s*(import|from) {found}\b", text, re.MULTILINE)}
         assert not opened, f"{module} reaches {reached}, which imports {opened}"

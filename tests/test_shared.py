@@ -77,3 +77,41 @@ def test_it_ends_before_the_tests_of_another_folder_begin(tmp_path: Path) -> Non
         *(line.replace("test_a", "test_b").replace(" a", " b") for line in alone),
         *("razes b", "ends b"),
     ]
+
+
+GROUPED = """
+import pytest
+
+@pytest.fixture(scope="module")
+def of_the_module():
+    pass
+
+def test_folder(shared): pass
+def test_both(built_on, of_the_module): pass
+def test_module(of_the_module): pass
+def test_alone(tmp_path): pass
+@pytest.mark.xdist_group("own")
+def test_own(shared): pass
+"""
+
+
+def test_one_worker_gets_all_that_share_something(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = xdist_group\n")
+    (tmp_path / "conftest.py").write_text(
+        "from tests.shared import pytest_collection_modifyitems\n"
+        "def pytest_runtest_setup(item):\n"
+        "    group = item.get_closest_marker('xdist_group')\n"
+        "    print(item.name, group and group.args[0])\n"
+    )
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "conftest.py").write_text(CONFTEST.format(name="a"))
+    (tmp_path / "a" / "test_a.py").write_text(GROUPED)
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "a"]
+    environment = {"PYTHONPATH": str(CHECKOUT), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = dict(line.lstrip(".").split() for line in done.stdout.splitlines() if "test_" in line)
+    groups = {"test_folder": "a", "test_both": "a", "test_module": "a/test_a.py", "test_alone": "None"}
+    assert told == {**groups, "test_own": "own"}

@@ -72,6 +72,8 @@ from tocsin.model.events import (
 )
 from tocsin.model.verdict import Outcome, merge
 
+pytestmark = pytest.mark.xdist_group("laws")
+"""Histories are built once: by whoever asks first."""
 OUTCOMES = st.sampled_from(list(Outcome))
 MANY = st.lists(OUTCOMES, max_size=8)
 CAUSES = {AlarmActed, AlarmDatapoints, AlarmForecast, AlarmPath, NotificationIgnored}

@@ -69,6 +69,9 @@ extensions: [{name: tocsin, system: SYSTEM, expect: {gap: nothing breaks, recove
 """
 
 
+_ALONE = ("-p", "no:cacheprovider", "-p", "tocsin.pytest_plugin", "-p", "xdist.plugin")
+
+
 @dataclass
 class Folder:
     """A user's folder, and the shop that it describes."""
@@ -97,7 +100,9 @@ class Folder:
         return kept | {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"} | self.more
 
     def pytest(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.python("-m", "pytest", "-p", "no:cacheprovider", *arguments)
+        """With Tocsin's plugin and that of workers; others that are installed take longer to import than most tests."""
+        self.more["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        return self.python("-m", "pytest", *_ALONE, *arguments)
 
     def tocsin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.warm("-m", "tocsin.cli", *arguments)

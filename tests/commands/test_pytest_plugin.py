@@ -30,7 +30,9 @@ def test_the_plugin_itself_loads_nothing_heavy() -> None:
 
 
 def test_one_item_an_experiment_a_canary_and_a_contract(folder: Folder) -> None:
-    answer = folder.pytest("--co", "-q", "experiments", "synthetics", "contracts", "--target", "staging")
+    """Found by its entry point, as whoever has installed it finds it."""
+    look = ("--co", "-q", "experiments", "synthetics", "contracts", "--target", "staging")
+    answer = folder.python("-m", "pytest", "-p", "no:cacheprovider", *look)
     assert answer.stdout.splitlines()[:6] == [
         "experiments/shop/lost.yaml::lost",
         "experiments/shop/nothing.yaml::nothing",
