@@ -250,3 +250,23 @@ def test_nothing_is_written_outside_the_run_and_the_work_directory(
     run(stage)
     assert {path.name for path in stage.root.iterdir()} - before <= {"out", ".tocsin"}
     assert list(here.iterdir()) == []
+
+
+def test_tables_of_unicode_are_made_once_for_a_user(
+    stage: Stage, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    run(stage)
+    assert list(cache.glob("tocsin/hypothesis/unicode_data/*/charmap.json.gz"))
+    assert not (stage.root / ".tocsin" / "hypothesis").exists()
+
+
+def test_without_a_cache_of_the_user_they_are_made_once_for_a_checkout(
+    stage: Stage, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = tmp_path_factory.mktemp("nowhere") / "cache"
+    nowhere.write_text("a file", encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(nowhere))
+    run(stage)
+    assert list(stage.root.glob(".tocsin/hypothesis/unicode_data/*/charmap.json.gz"))

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,9 @@ from tocsin.errors import InvalidInput, near_match
 from tocsin.masking import mask_document
 from tocsin.model.events import Act, ActorDied, ContractFailure, ContractRan
 from tocsin.model.synthetic import carries, unmarked
+from tocsin.project.cache import user_cache
 from tocsin.project.openapi import OpenApiDocument
-from tocsin.project.places import work_directory
+from tocsin.project.places import project_directory
 
 _CONFIG = """\
 # Nothing is remembered from one run to the next: the seed alone decides what is sent.
@@ -187,8 +189,7 @@ class _Run:
                     self._argv(config),
                     cwd=self._ctx.directory,
                     log=self._log,
-                    # Hypothesis' tables of Unicode take seconds to make: once a project, not once a run.
-                    env={"HYPOTHESIS_STORAGE_DIRECTORY": str(work_directory(self._ctx.root) / "hypothesis")},
+                    env={"HYPOTHESIS_STORAGE_DIRECTORY": str(_tables(self._ctx.root))},
                     first_line=order.to_line(),
                     pass_fds=[descriptor],
                 )
@@ -321,6 +322,20 @@ class ContractActor:
         if not carries(marks, user):
             raise InvalidInput(unmarked(marks, f"what is sent as '{user}', the user of `contract_as`,"))
         return self._identities.token(self._identity).value
+
+
+def _tables(root: Path) -> Path:
+    """Where Hypothesis keeps its tables of Unicode, which take seconds to make: once for a user, not once a run.
+
+    In the checkout where the user has no cache that can be written to: Hypothesis would make them for every run.
+    """
+    cache = user_cache()
+    if cache is not None:
+        with suppress(OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+            if os.access(cache, os.W_OK):
+                return cache / "hypothesis"
+    return project_directory(root) / "hypothesis"
 
 
 def _identity(ctx: RunContext) -> str | None:

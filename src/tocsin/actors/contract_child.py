@@ -14,6 +14,7 @@ import threading
 from typing import IO, Any
 
 import schemathesis
+from hypothesis.strategies import characters
 from schemathesis.cli import schemathesis as command_line
 
 from tocsin.actors.contract_order import Order
@@ -48,6 +49,7 @@ def main() -> None:
         if order.token is not None:
             _send_token(order.token)
         _parse_one_at_a_time()
+        _make_tables()
         command_line(prog_name="st")
 
 
@@ -73,6 +75,11 @@ def _parse_one_at_a_time() -> None:
             return parse(*arguments, **options)
 
     builtins.compile = locked
+
+
+def _make_tables() -> None:
+    """Read Hypothesis' tables of Unicode, or make them: each of Schemathesis' workers would make all by itself."""
+    characters(codec="utf-8").validate()
 
 
 def _tell_answers(out: _Out) -> None:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tocsin.aws.target import RETRY_AFTER_S, Target
-from tocsin.commands.owed import pay_all
 from tocsin.errors import (
     CredentialsExpired,
     InvalidInput,
@@ -176,6 +175,9 @@ def _settled(
 ) -> tuple[list[str], list[str]]:
     """Run what is owed, or forget it where somebody has looked. Lines of what was done, and of what is still owed."""
     if rollbacks:
+        # Here, as it takes longer to import than all else of a command that people wait for in an emergency.
+        from tocsin.commands.owed import pay_all
+
         return pay_all(owed, root, target, ledger)
     if not checked:
         return [], [_not_run(debt) for debt in owed]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
+
+from tocsin.project.cache import user_cache
 
 
 def promtool_at_hand() -> Path | None:
@@ -33,9 +34,6 @@ def cached_promtool(cache: Path) -> Path:
 
 
 def promtool_cache() -> Path | None:
-    """Where a program of ours is kept; None for a user without a home, since what anybody can write is no place."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return Path(base or Path.home() / ".cache") / "tocsin" / "prometheus"
-    except RuntimeError:  # neither HOME nor a name
-        return None
+    """Where a program of ours is kept; None for a user without a home."""
+    cache = user_cache()
+    return None if cache is None else cache / "prometheus"
