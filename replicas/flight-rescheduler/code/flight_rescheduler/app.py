@@ -118,4 +118,5 @@ async def _told(answer: Callable[[], Awaitable[tuple[int, Any]]]) -> Response:
 
 async def _no_such_route(_: Request, error: Exception) -> Response:
     status = getattr(error, "status_code", 404)
-    return JSONResponse({"error": "not found" if status == 404 else "method not allowed"}, status)
+    document = {"error": "not found" if status == 404 else "method not allowed"}
+    return JSONResponse(document, status, headers=getattr(error, "headers", None))

@@ -55,7 +55,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     or `raise`, with which the whole batch comes again and the invocation is one.
     """
     failed: list[str] = []
-    for record in event["Records"]:
+    for attempted, record in enumerate(event["Records"], start=1):
         logs.begin(
             requestId=context.aws_request_id,
             functionName=context.function_name,
@@ -68,15 +68,15 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             logs.error("alert.failed", reason=f"{type(cause).__name__}: {cause}")
             failed.append(record["messageId"])
             if setting("ON_FAILURE", "batchItemFailures") == "raise":
-                _count(event, failed)
+                _count(attempted, len(failed))
                 raise
-    _count(event, failed)
+    _count(len(event["Records"]), len(failed))
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 
-def _count(event: dict[str, Any], failed: list[str]) -> None:
+def _count(attempted: int, failed: int) -> None:
     try:
-        aws.count(AlertsFailed=len(failed), AlertsAttempted=len(event["Records"]))
+        aws.count(AlertsFailed=failed, AlertsAttempted=attempted)
     except aws.AwsError as cause:  # what was done must not be done again for want of a figure
         logs.error("metrics.failed", reason=str(cause))
 
