@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -38,9 +39,15 @@ def sources(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*.py") if "__pycache__" not in path.parts)
 
 
-def tree_of(path: Path) -> ast.Module:
-    """The file, parsed."""
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All that is in a file, parsed."""
+    return _nodes(path.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def _nodes(text: str) -> list[ast.AST]:
+    """Of one file at a time: what is counted in it is counted one after the other."""
+    return list(ast.walk(ast.parse(text)))
 
 
 # ------------------------------------------------------------------------------------------------ patches
@@ -48,7 +55,7 @@ def tree_of(path: Path) -> ast.Module:
 
 def tests_in(path: Path) -> int:
     """Test functions of a file; a parametrised one is one."""
-    functions = (node for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    functions = (node for node in nodes_of(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return sum(node.name.startswith("test_") for node in functions)
 
 
@@ -58,15 +65,15 @@ def patches_in(path: Path) -> Iterator[Found]:
     What is patched is ours unless it is seen to come from elsewhere: a name that is imported from another package, a
     text that names one, or a class of the tests themselves.
     """
-    tree = tree_of(path)
-    theirs, ours = set(_imported(tree, ours=False)), set(_imported(tree, ours=True))
-    theirs |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-    for node in ast.walk(tree):
+    nodes = nodes_of(path)
+    theirs, ours = set(_imported(nodes, ours=False)), set(_imported(nodes, ours=True))
+    theirs |= {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+    for node in nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _PATCHING:
             target = node.args[0] if node.args else None
             if target is not None and _is_ours(target, theirs) and _root(node.func) not in {"object", "self"}:
                 yield Found(path, node.lineno, f"{node.func.attr} on {ast.unparse(target)}")
-        elif isinstance(node, ast.Call) and _last(node.func) in _MOCKS and _from_mock(tree):
+        elif isinstance(node, ast.Call) and _last(node.func) in _MOCKS and _from_mock(nodes):
             yield Found(path, node.lineno, ast.unparse(node.func))
         elif isinstance(node, ast.Assign):
             for target in node.targets:
@@ -74,8 +81,8 @@ def patches_in(path: Path) -> Iterator[Found]:
                     yield Found(path, node.lineno, f"assignment to {ast.unparse(target)}")
 
 
-def _imported(tree: ast.Module, *, ours: bool) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imported(nodes: list[ast.AST], *, ours: bool) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.startswith("tocsin") is ours:
@@ -84,8 +91,8 @@ def _imported(tree: ast.Module, *, ours: bool) -> Iterator[str]:
             yield from (alias.asname or alias.name for alias in node.names)
 
 
-def _from_mock(tree: ast.Module) -> bool:
-    return any(isinstance(node, ast.ImportFrom | ast.Import) and "mock" in ast.unparse(node) for node in ast.walk(tree))
+def _from_mock(nodes: list[ast.AST]) -> bool:
+    return any(isinstance(node, ast.ImportFrom | ast.Import) and "mock" in ast.unparse(node) for node in nodes)
 
 
 def _is_ours(target: ast.expr, theirs: set[str]) -> bool:
@@ -117,7 +124,7 @@ def long_files(root: Path, most: int = LINES_OF_A_SANDBOX_FILE) -> Iterator[Foun
 
 def long_functions(path: Path, most: int = LINES_OF_A_FUNCTION) -> Iterator[Found]:
     """Functions of more lines than that, their docstring and decorators among them."""
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > most:
@@ -134,7 +141,7 @@ def swallowed(path: Path) -> Iterator[Found]:
     looks at it hides nothing.
     """
     lines = path.read_text(encoding="utf-8").splitlines()
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.ExceptHandler):
             last = node.end_lineno or node.lineno
             if (_does_nothing(node) or _takes_all(node)) and not _reason(lines, node.lineno, last):
@@ -211,12 +218,12 @@ class Counts:
 
 def count() -> Counts:
     """Count what this repository has."""
-    tests = sources(TESTS)
-    code = sources(SOURCE)
+    in_tests = [(tests_in(path), list(patches_in(path))) for path in sources(TESTS)]
+    in_code = [(list(long_functions(path)), list(swallowed(path))) for path in sources(SOURCE)]
     return Counts(
-        tests=sum(tests_in(path) for path in tests),
-        patches=tuple(found for path in tests for found in patches_in(path)),
+        tests=sum(number for number, _ in in_tests),
+        patches=tuple(found for _, patches in in_tests for found in patches),
         files=tuple(long_files(SOURCE / "sandbox")),
-        functions=tuple(found for path in code for found in long_functions(path)),
-        exceptions=tuple(found for path in code for found in swallowed(path)),
+        functions=tuple(found for functions, _ in in_code for found in functions),
+        exceptions=tuple(found for _, exceptions in in_code for found in exceptions),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.guards.conftest import Aws
 
 from tocsin.actors.context import RunContext
 from tocsin.actors.guard_watcher import GuardWatcher, LocalWatcher, Pace
-from tocsin.drill.plan import Planner
+from tocsin.drill.plan import Plan, Planner
 from tocsin.errors import Refused
 from tocsin.guards.kill_switch import PARAMETER, set_file
 from tocsin.guards.limits import HeldFaults, StopConditions, check_planned_duration
@@ -24,10 +25,14 @@ from tocsin.project.histories import read_history
 from tocsin.record.history import History
 
 ROOT = Path(__file__).parents[2]
-PLAN = Planner(ROOT).plan(ROOT / "experiments" / "leave-attendance" / "clock-in-throttled.yaml")
-EXTENSION = PLAN.loaded.experiment.extension
 WORSE = "shop-orders-low"
 NOON = 1_785_758_400.0
+
+
+@cache
+def planned() -> Plan:
+    """Made when a test asks: every worker imports this file."""
+    return Planner(ROOT).plan(ROOT / "experiments" / "leave-attendance" / "clock-in-throttled.yaml")
 
 
 def alarms(aws: Aws, **states: str) -> None:
@@ -57,7 +62,9 @@ def fault(stage: FaultStage, at: float, entry: str = "e") -> FaultChanged:
 )
 def test_a_stop_condition_must_be_there_and_ok(aws: Aws, states: dict[str, str], message: str | None) -> None:
     alarms(aws, **states)
-    conditions = StopConditions.of(aws.target(stop_conditions=[WORSE]), PLAN.system, EXTENSION)
+    conditions = StopConditions.of(
+        aws.target(stop_conditions=[WORSE]), planned().system, planned().loaded.experiment.extension
+    )
     if message is None:
         assert conditions.check() == f"{WORSE} OK"
         return
@@ -70,25 +77,29 @@ def test_a_stop_condition_must_be_there_and_ok(aws: Aws, states: dict[str, str],
 def test_the_alarm_under_test_is_no_stop_condition(aws: Aws, name: str) -> None:
     alarms(aws)
     with pytest.raises(Refused, match="other than what the drill is about") as no:
-        StopConditions.of(aws.target(stop_conditions=[name]), PLAN.system, EXTENSION).check()
+        StopConditions.of(
+            aws.target(stop_conditions=[name]), planned().system, planned().loaded.experiment.extension
+        ).check()
     assert no.value.guard == "stop-conditions"
 
 
 def test_those_of_the_experiment_count_beside_those_of_the_target(aws: Aws) -> None:
     alarms(aws, shop_orders_low="OK", itcenter_dev_api_latency="ALARM")
-    own = EXTENSION.model_copy(update={"stop_conditions": ("api-latency",)})
+    own = planned().loaded.experiment.extension.model_copy(update={"stop_conditions": ("api-latency",)})
     with pytest.raises(Refused, match="itcenter-dev-api-latency ALARM"):
-        StopConditions.of(aws.target(stop_conditions=[WORSE]), PLAN.system, own).check()
+        StopConditions.of(aws.target(stop_conditions=[WORSE]), planned().system, own).check()
 
 
 # --- the longest duration -----------------------------------------------------------------------------------
 
 
 def test_an_experiment_whose_deadlines_are_too_long_is_refused_before_anything(aws: Aws) -> None:
-    assert EXTENSION.longest_hold_s == 13 * 60  # api-5xx within 11m, and two minutes for its notification
-    assert check_planned_duration(aws.target(max_duration="13m"), EXTENSION.longest_hold_s)
+    assert (
+        planned().loaded.experiment.extension.longest_hold_s == 13 * 60
+    )  # api-5xx within 11m, and two minutes for its notification
+    assert check_planned_duration(aws.target(max_duration="13m"), planned().loaded.experiment.extension.longest_hold_s)
     with pytest.raises(Refused, match="may hold it for 13m") as no:
-        check_planned_duration(aws.target(max_duration="12m"), EXTENSION.longest_hold_s)
+        check_planned_duration(aws.target(max_duration="12m"), planned().loaded.experiment.extension.longest_hold_s)
     assert no.value.guard == "max-duration"
 
 
@@ -125,8 +136,8 @@ def started(aws: Aws, root: Path, pace: Pace = QUICK, **rules: Any) -> Iterator[
         drill="d",
         root=root,
         directory=root,
-        experiment=PLAN.loaded.experiment,
-        system=PLAN.system,
+        experiment=planned().loaded.experiment,
+        system=planned().system,
         target=replace(aws.target(**rules), scale=60.0),
         history=history,
         base_url="",
