@@ -5,17 +5,20 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from tests.checkers.histories import START, Scene, in_buckets, passing, tweak
 
 from tocsin.actors.context import RunContext
 from tocsin.checkers.timeline import Timeline
+from tocsin.drill.recovery import Recovery
 from tocsin.drill.view import LiveView
 from tocsin.errors import Refused
 from tocsin.model.events import Act, ActorDied, ActStarted, CanaryRan, Event, LoadSecond
-from tocsin.model.experiment import LoadPlan
+from tocsin.model.experiment import ANSWERS_WITHIN_WALL_S, LoadPlan
 from tocsin.model.system import Objectives
 
 from .conftest import Stage
@@ -29,24 +32,32 @@ SHOWN = SCENE.system.objectives
 class Replayed(RunContext):
     """A drill that stands still at an instant of a history."""
 
-    at: float = 0.0
+    clock: list[float] = field(default_factory=list)
 
     def now(self) -> float:
-        return self.at
+        return self.clock[0]
 
 
-def is_back(stage: Stage, events: Sequence[Event], after_s: float, objectives: Objectives = SHOWN) -> bool:
-    """Whether the service counts as back some wall seconds after the verified undo."""
+def seen_by(
+    stage: Stage, events: Sequence[Event], after_s: float, objectives: Objectives = SHOWN, **known: Any
+) -> tuple[Replayed, LiveView]:
+    """What a drill has seen some wall seconds after the verified undo."""
     until = SCENE.verified + after_s
     context = stage.context(expect=SCENE.expect, load=LoadPlan())
-    known = {field.name: getattr(context, field.name) for field in fields(context)}
-    known["system"] = context.system.model_copy(update={"objectives": objectives})
-    view = LiveView(Replayed(**known, at=until))
+    fields_of = {one.name: getattr(context, one.name) for one in fields(context)}
+    system = context.system.model_copy(update={"objectives": objectives})
+    replayed = Replayed(**{**fields_of, "system": system, "clock": [until], **known})
+    view = LiveView(replayed)
     for event in events:
         # A second of load is told when it is over.
         if event.at + isinstance(event, LoadSecond) <= until:
             view.see(event)
-    return view.service_back()
+    return replayed, view
+
+
+def is_back(stage: Stage, events: Sequence[Event], after_s: float, objectives: Objectives = SHOWN) -> bool:
+    """Whether the service counts as back some wall seconds after the verified undo."""
+    return seen_by(stage, events, after_s, objectives)[1].service_back()
 
 
 def after_undo(event: Event) -> bool:
@@ -61,9 +72,9 @@ def test_a_good_system_is_not_waited_for_longer_than_it_takes_to_see_it(stage: S
 
 def test_too_few_answers_are_waited_for_twice_as_long_as_before_the_fault(stage: Stage) -> None:
     """390 would be enough; some 180 come."""
-    longest_s = 600 / SCENE.scale  # the longest `clears_within`
-    assert not is_back(stage, passing(), longest_s + 240 / SCENE.scale + 3, Objectives())
-    assert is_back(stage, passing(), longest_s + 2 * 240 / SCENE.scale + 3, Objectives()), "the time for it is over"
+    longest_s = 600 / SCENE.scale + 2 * ANSWERS_WITHIN_WALL_S  # the longest `clears_within`
+    assert not is_back(stage, passing(), longest_s - 1, Objectives())
+    assert is_back(stage, passing(), longest_s + 3, Objectives()), "the time for it is over"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +90,34 @@ def test_a_system_that_is_not_as_before_is_waited_for_to_the_deadline(stage: Sta
     longest_s = 600 / SCENE.scale  # the longest `clears_within`; the recovery's own target is shorter
     assert not is_back(stage, history, longest_s)
     assert is_back(stage, history, longest_s + 3), "the time for it is over"
+
+
+def test_the_contract_is_asked_beside_the_answers_that_show_it(stage: Stage) -> None:
+    """As soon as callers get what they got before; that it is so beyond doubt takes some seconds more."""
+    _, early = seen_by(stage, passing(), 0.5)
+    assert early.served_since() is None
+    _, view = seen_by(stage, passing(), 2.5)
+    assert view.served_since() is not None
+    assert not view.service_back()
+
+
+def test_the_contract_is_asked_again_where_callers_stop_being_served(stage: Stage) -> None:
+    """Served, then not, then served: the run that began before the last of it says nothing of what came after."""
+    relapse = tweak(passing(), lambda e: after_undo(e) and 3 <= e.at - SCENE.verified < 4, statuses={"503": 20})
+    runs: list[float] = []
+    looks = iter([False, True])
+    moments = [0.5, 2.5, 2.6, 4.6, 7.5, 7.6, 9.0]
+    context, view = seen_by(stage, relapse, moments[0])
+    recovery = Recovery(context, view, lambda: next(looks), lambda: runs.append(context.now() - SCENE.verified))
+    for before, at in pairwise([0.0, *moments]):
+        for event in relapse:
+            known = event.at + isinstance(event, LoadSecond) - SCENE.verified
+            if at > moments[0] and before < known <= at:
+                view.see(event)
+        context.clock[0] = SCENE.verified + at
+        recovery.is_seen()
+    assert runs == pytest.approx([2.5, 7.5])
+    assert next(looks, None) is None, "the steady state was looked at beside it, and no more once it held"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.05, 0.2])
@@ -149,11 +188,36 @@ def test_the_baseline_waits_for_a_run_of_each_canary(
 ) -> None:
     """Four minutes at scale 60; a run that ends after the injection tells nothing of the time before it."""
     context = stage.context(expect=SCENE.expect)
-    known = {field.name: getattr(context, field.name) for field in fields(context)}
-    view = LiveView(Replayed(**known, at=START + after_s), canaries=("order", "pay"))
+    known = {one.name: getattr(context, one.name) for one in fields(context)}
+    view = LiveView(Replayed(**known, clock=[START + after_s]), canaries=("order", "pay"))
     view.see(ActStarted(at=START, act=Act.BASELINE))
     for name in ran:
         view.see(CanaryRan(at=START + 1, canary=name, ok=True, ok_after_retry=True, ms=900.0))
+    assert view.baseline_seen() is seen
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "after_s", "seen"),
+    [
+        pytest.param(20, 5.1, False, id="102 are too few"),
+        pytest.param(20, 7.1, False, id="140 show it only where none fails"),
+        pytest.param(20, 8.1, True, id="160 are enough"),
+        pytest.param(40, 4.1, True, id="160 sooner"),
+        pytest.param(40, 3.9, False, id="never less than stated"),
+        pytest.param(1, 29.9, False, id="for half a minute"),
+        pytest.param(1, 30.1, True, id="no more are coming"),
+    ],
+)
+def test_the_baseline_waits_for_the_answers_that_show_that_all_is_well(
+    stage: Stage, arrivals: int, after_s: float, seen: bool
+) -> None:
+    """Four minutes at scale 60, and three in a hundred may fail: 157 of which one does show that."""
+    objectives = Objectives(max_error_share=0.03)
+    context, _ = seen_by(stage, (), 0, objectives)
+    assert context.system.load is not None
+    began = [ActStarted(at=SCENE.verified, act=Act.BASELINE)]
+    seconds = [second(SCENE.verified + n, arrivals) for n in range(31)]
+    _, view = seen_by(stage, [*began, *seconds], after_s, objectives)
     assert view.baseline_seen() is seen
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.checkers.histories import (
     OPERATIONS,
+    add,
     drop,
     passing,
     tweak,
@@ -11,6 +14,7 @@ from tests.checkers.histories import (
 from tests.checkers.spoiled import (
     BAD,
     F,
+    History,
     P,
     Row,
     U,
@@ -29,6 +33,14 @@ from tocsin.model.verdict import Reason
 
 ONE = {"GET /parcels": {"200": 1}}
 REFUSALS = {operation: {"401": 3} for operation in OPERATIONS}
+
+
+def again(**second: Any) -> History:
+    """The contract is broken in the recovery, and asked once more."""
+    broken = tweak(passing(), in_act(Act.RECOVERY, ContractRan), failures=(BAD,))
+    (first,) = (event for event in broken if in_act(Act.RECOVERY, ContractRan)(event))
+    return add(broken, first.model_copy(update={"at": first.at + 0.5, **second}))
+
 
 ROWS: list[Row] = [
     *(
@@ -50,6 +62,20 @@ ROWS: list[Row] = [
             Reason.NO_EVIDENCE,
         )
         for act in (Act.BASELINE, Act.FAULT, Act.RECOVERY)
+    ),
+    (
+        "contract broken in the recovery, and not when callers were served once more",
+        lambda: again(failures=()),
+        "contract:recovery",
+        P,
+        Reason.AS_EXPECTED,
+    ),
+    (
+        "contract broken when callers were served once more",
+        lambda: again(failures=(BAD,)),
+        "contract:recovery",
+        F,
+        Reason.CONTRACT_BROKEN,
     ),
     (
         "contract run cut short",

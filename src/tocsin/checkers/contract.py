@@ -27,9 +27,18 @@ def check_contract(timeline: Timeline) -> Iterator[Answer]:
     yield _act(timeline, Act.RECOVERY, "the contract holds again after the recovery")
 
 
+def runs_of(timeline: Timeline, act: Act) -> list[ContractRan]:
+    """The runs that count in an act.
+
+    In the recovery that is the last one: where callers stopped being served once more, all of it was asked again.
+    """
+    runs = [run for run in timeline.of_kind(ContractRan) if run.act == act]
+    return runs[-1:] if act is Act.RECOVERY else runs
+
+
 def _act(timeline: Timeline, act: Act, text: str) -> Judgement:
     question = Question(f"contract:{act.value}", text)
-    runs = [run for run in timeline.of_kind(ContractRan) if run.act == act]
+    runs = runs_of(timeline, act)
     cases = sum(run.cases for run in runs)
     failures = [failure for run in runs for failure in run.failures]
     if failures:

@@ -19,6 +19,7 @@ from typing import Generic, TypeVar
 from tocsin.alarms.delivery import obstacle
 from tocsin.checkers.alarm_causes import are_held
 from tocsin.checkers.answers import Answer, Checker
+from tocsin.checkers.contract import runs_of
 from tocsin.checkers.gathering import CanaryRun
 from tocsin.checkers.timeline import Span, Timeline
 from tocsin.model.duration import format_duration
@@ -26,7 +27,6 @@ from tocsin.model.events import (
     Act,
     AlarmActed,
     AlarmPath,
-    ContractRan,
     HypothesisChecked,
     LoadSecond,
     MachineLagged,
@@ -300,8 +300,7 @@ def _unanswered(machine: Machine, checker: Checker, judgement: Judgement) -> lis
 def only_unanswered(timeline: Timeline, judgement: Judgement) -> bool:
     """Whether the contract test of an act complains of nothing but that no answer came."""
     act = Act(judgement.id.partition(":")[2])
-    runs = (run for run in timeline.of_kind(ContractRan) if run.act is act)
-    return all(failure.check == NO_ANSWER for run in runs for failure in run.failures)
+    return all(failure.check == NO_ANSWER for run in runs_of(timeline, act) for failure in run.failures)
 
 
 def _span(timeline: Timeline, act: Act) -> tuple[float, float]:

@@ -31,6 +31,7 @@ from tocsin.actors.work import count_work
 from tocsin.aws.target import Aws
 from tocsin.drill.owed import OwedRollbacks
 from tocsin.drill.preflight import run_preflight
+from tocsin.drill.recovery import Recovery
 from tocsin.drill.spare import SpareDescriptors
 from tocsin.drill.view import LiveView
 from tocsin.errors import LedgerError, Refused, TargetError, TocsinError
@@ -187,12 +188,7 @@ class _Drill:
             self._injector.finish_background(0)
             self._pay(ran=self._injector.run_rollbacks())
             self._undo_rest()
-            # Looked at from the beginning: what is told only later seems to recover only then.
-            self._await_hypothesis()
-            self._hold(self._view.service_back)
-            self._run_contract(Act.RECOVERY)
-            self._hold(self._view.all_clear)
-            self._hold(self._view.stayed_clear)
+            self._hold(self._recovery().is_seen)
             self._await_contract(Act.RECOVERY)
             self._injector.check_hypothesis(Act.RECOVERY)
             self._stop(self._load, self._canaries)
@@ -304,10 +300,13 @@ class _Drill:
         if self._contract is not None:
             self._contract.wait(act, _CONTRACT_WALL_S)
 
-    def _await_hypothesis(self) -> None:
-        deadline = self._view.recovery_deadline()
-        while not self._injector.check_hypothesis(Act.RECOVERY) and self._ctx.now() < deadline:
-            self._ctx.stop.wait(max(_TICK_WALL_S, self._ctx.wall(30)))
+    def _recovery(self) -> Recovery:
+        return Recovery(
+            self._ctx,
+            self._view,
+            check_hypothesis=lambda: self._injector.check_hypothesis(Act.RECOVERY),
+            run_contract=lambda: self._run_contract(Act.RECOVERY),
+        )
 
     def _count_work(self) -> None:
         for rule in self._ctx.experiment.extension.expect.conserved:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tocsin.model.duration import format_duration
 from tocsin.model.experiment import Experiment
 from tocsin.model.looks import LOOKS
-from tocsin.model.shares import percent, without_any
+from tocsin.model.shares import Seen, percent, without_any
 from tocsin.model.system import System
 from tocsin.model.traffic import ENOUGH_ANSWERS, WINDOW_S
 
@@ -43,18 +43,43 @@ class _Wait:
         return self.needed + _SIGMAS * math.sqrt(self.needed) + _SIGMAS**2
 
 
-def planned_answers(experiment: Experiment, scale: float) -> float:
+def planned_answers(experiment: Experiment, system: System, scale: float) -> float:
     """How many answers the load is planned to get in the baseline act, at `scale` production seconds a second."""
     plan = experiment.extension.load
-    return 0.0 if plan is None else plan.arrivals_per_s * experiment.extension.baseline / scale
+    stated = 0.0 if plan is None else plan.arrivals_per_s * experiment.extension.baseline / scale
+    return max(stated, enough_before(experiment, system, scale))
+
+
+def enough_before(experiment: Experiment, system: System, scale: float) -> int:
+    """For how many answers the healthy system is watched for longer than stated, at most `longest_baseline_s`.
+
+    So many as show what a drill has to show though one of them fails, or is slow: a number that no answer changes, so
+    that it is one look. 0 where even without any so many are not planned in that time, and waiting shows nothing.
+    """
+    plan, wait = experiment.extension.load, _before(experiment, scale, _strictest(system))
+    if plan is None or system.load is None or wait is None or not wait.is_enough(plan.arrivals_per_s):
+        return 0
+    limit, many = _strictest(system), wait.needed
+    while not Seen(1, many).is_within(limit):
+        many += 1
+    return many
+
+
+def _strictest(system: System) -> float:
+    return min(system.objectives.errors_to_show, system.objectives.slow_to_show)
+
+
+def _before(experiment: Experiment, scale: float, limit: float) -> _Wait | None:
+    once, wall_s = without_any(limit), experiment.extension.longest_baseline_s(scale) / scale
+    return None if once is None else _Wait("before the fault", max(wall_s, 1.0 / scale), 0, 1, once)
 
 
 def too_few(experiment: Experiment, system: System, scale: float) -> str | None:
     """Why the planned load cannot show that the system is healthy, before or after, and what would do; None: it can."""
-    plan, shares = experiment.extension.load, (system.objectives.errors_to_show, system.objectives.slow_to_show)
+    plan, strictest = experiment.extension.load, _strictest(system)
     if plan is None or system.load is None:
         return None
-    strictest, per_s = min(shares), plan.arrivals_per_s
+    per_s = plan.arrivals_per_s
     waits = _waits(experiment, scale, strictest)
     if not waits:
         return f"no number of answers shows that none at all fails (`max_error_share` is {percent(strictest)})"
@@ -78,12 +103,12 @@ def _waits(experiment: Experiment, scale: float, limit: float) -> list[_Wait]:
     By the first minute after that it is only found that callers are served as before, and seconds are whole.
     """
     extension = experiment.extension
-    once, looks = without_any(limit), LOOKS.numbers(limit)
-    if once is None or not looks or extension.load is None:
+    before, looks = _before(experiment, scale, limit), LOOKS.numbers(limit)
+    if before is None or not looks or extension.load is None:
         return []
     found_by = 1 + max(math.ceil(WINDOW_S / scale), math.ceil(ENOUGH_ANSWERS / extension.load.arrivals_per_s))
-    left = (extension.longest_recovery_s - extension.expect.recovery.within) / scale
+    left = (extension.longest_recovery_s(scale) - extension.expect.recovery.within) / scale
     return [
-        _Wait("before the fault", max(extension.baseline, 1.0) / scale, 0, 1, once),
+        before,
         _Wait("after a recovery that takes its whole time", max(0.0, left - found_by), found_by, 2, looks[0]),
     ]

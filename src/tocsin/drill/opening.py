@@ -176,7 +176,8 @@ def _drill_wall_s(plan: Plan, target: Target) -> float:
     """Wall seconds after which a drill is certainly over: all its deadlines, and more than enough beside."""
     extension = plan.loaded.experiment.extension
     fault = max(extension.longest_hold_s, target.rules.max_duration or 0.0)
-    production_s = extension.baseline + fault + 2 * extension.longest_recovery_s + _SPARE_PRODUCTION_S
+    before, after = extension.longest_baseline_s(target.scale), extension.longest_recovery_s(target.scale)
+    production_s = before + fault + 2 * after + _SPARE_PRODUCTION_S
     return production_s / target.scale + plan.variables.paused_wall_s(plan.activities()) + _SPARE_WALL_S
 
 

@@ -151,10 +151,10 @@ def _answers_told(ctx: RunContext) -> str:
     if ctx.experiment.extension.load is None or ctx.system.load is None:
         return "no load is offered"
     missing = too_few(ctx.experiment, ctx.system, ctx.scale)
-    planned = (
-        f"about {planned_answers(ctx.experiment, ctx.scale):.0f} answers are planned before the fault, which is enough"
-    )
-    return planned if missing is None else f"`baseline` will probably be unknown: {missing}"
+    if missing is not None:
+        return f"`baseline` will probably be unknown: {missing}"
+    planned = planned_answers(ctx.experiment, ctx.system, ctx.scale)
+    return f"about {planned:.0f} answers are planned before the fault, which is enough"
 
 
 def _held(ctx: RunContext, names: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from tocsin.actors.canaries import canary_period_s
 from tocsin.actors.context import RunContext
+from tocsin.drill.answers import enough_before
 from tocsin.errors import Refused
 from tocsin.model.events import (
     Act,
@@ -65,12 +66,16 @@ class LiveView:
         """canaries of which a run is in the history"""
         self.requested_at: float | None = None
         self._before: list[LoadSecond] = []
-        self._well: bool | None = None
+        self._asked_load = False
+        """whether what follows is of the load as it is known now"""
+        self._served_since: float | None = None
         self._waits_for_answers = False
         self._seconds: list[LoadSecond] = []
         """since the verified undo, that too which it cuts through"""
         self._clear_since: float | None = None
         self._has_load = ctx.system.load is not None and ctx.experiment.extension.load is not None
+        self._enough = enough_before(ctx.experiment, ctx.system, ctx.scale)
+        self._longest_before = ctx.wall(ctx.experiment.extension.longest_baseline_s(ctx.scale))
         self._baseline_at = self.started_at
         self._load_since: float | None = None
         self._dead: dict[str, str] = {}
@@ -104,7 +109,7 @@ class LiveView:
     def _note_second(self, event: LoadSecond) -> None:
         self._load_since = self._load_since or event.at
         self._seconds = [*self._seconds[-1:], event] if self._verified_at is None else [*self._seconds, event]
-        self._well = None
+        self._asked_load = False
         if self.requested_at is None or event.at + 1 <= self.requested_at:
             self._before.append(event)
 
@@ -116,7 +121,7 @@ class LiveView:
         if event.stage is FaultStage.UNDO_REQUESTED and self.undo_requested_at is None:
             self.undo_requested_at = event.at
         if event.stage is FaultStage.VERIFIED:
-            self._verified_at, self._well = event.at, None
+            self._verified_at, self._asked_load = event.at, False
             self._seconds = [second for second in self._seconds if second.at + 1 > event.at]
 
     def _note_transition(self, event: AlarmChanged) -> None:
@@ -137,7 +142,7 @@ class LiveView:
     # --- the baseline act -----------------------------------------------------------------------------------
 
     def baseline_seen(self) -> bool:
-        """The healthy system was watched under load for as long as planned, and each canary ran once.
+        """The healthy system was watched under load for as long as stated, gave enough answers, and each canary ran.
 
         Or load did not come, or a canary not in time, or somebody died.
         """
@@ -152,7 +157,11 @@ class LiveView:
             return now - self._baseline_at >= planned
         if self._load_since is None:
             return now - self._baseline_at >= planned + _LOAD_STARTS_WITHIN_S
-        return now - self._load_since >= planned
+        return now - self._load_since >= (planned if self._answers_before() >= self._enough else self._longest_before)
+
+    def _answers_before(self) -> int:
+        """Of whole seconds before the fault: as many as the judge will count."""
+        return sum(second.answered for second in self._before)
 
     def _canaries_ran(self, planned: float, now: float) -> bool:
         """Whether nothing is to be waited for: without a run before the fault a canary shows nothing of it."""
@@ -233,25 +242,33 @@ class LiveView:
         """
         since = self._verified_at or self.accepted_at or self.started_at
         extension = self._ctx.experiment.extension
-        longest = extension.longest_recovery_s if self._waits_for_answers else extension.recovers_within_s
+        waits, scale = self._waits_for_answers, self._ctx.scale
+        longest = extension.longest_recovery_s(scale) if waits else extension.recovers_within_s
         return since + self._ctx.wall(longest) + 2 * _SLACK_WALL_S
 
-    def service_back(self) -> bool:
-        """Callers are served again: canaries passed since the undo, and the load gets what it got before the fault."""
-        with self._lock:
-            return self._service_back() or self._ctx.now() > self.recovery_deadline()
+    def served_since(self) -> float | None:
+        """Since when callers get what they got before the fault, shown already or not; without load, since the undo.
 
-    def all_clear(self) -> bool:
-        """The service is back and no alarm rings, or the time for it is over."""
+        None: they do not, or nobody can tell yet.
+        """
         with self._lock:
-            clear = self._service_back() and self._alarms_clear()
-            return clear or self._ctx.now() > self.recovery_deadline()
+            return self._served_from() if self._canaries_pass() else None
+
+    def service_back(self) -> bool:
+        """Callers are served again: canaries passed since the undo, and the load is shown to get what it got before the
+        fault, or no look is left that could show it; or the time for it is over."""
+        with self._lock:
+            served = self._canaries_pass() and self._served_from() is not None and not self._waits_for_answers
+            return served or self._ctx.now() > self.recovery_deadline()
 
     def stayed_clear(self) -> bool:
-        """Everything stayed as before for one more evaluation, or the time for it is over."""
+        """Callers are served and no alarm rings, for one more evaluation by now; or the time for it is over.
+
+        Asked often: it counts from the first time at which that was so.
+        """
         with self._lock:
             now = self._ctx.now()
-            if not (self._service_back() and self._alarms_clear()):
+            if not (self._canaries_pass() and self._served_from() is not None and self._alarms_clear()):
                 self._clear_since = None
                 return now > self.recovery_deadline()
             self._clear_since = self._clear_since or now
@@ -269,24 +286,19 @@ class LiveView:
         told_at = self._notified.get((alarm, "OK"))
         return (alarm, "OK") not in self._rang or (told_at is not None and told_at > (self.accepted_at or 0.0))
 
-    def _service_back(self) -> bool:
-        if self._verified_at is None:
-            return False
+    def _canaries_pass(self) -> bool:
         since = self._verified_at
-        canaries = all(self._canary_ok_since.get(name, 0.0) > since for name in self._canaries)
-        return canaries and self._load_good()
+        return since is not None and all(self._canary_ok_since.get(name, 0.0) > since for name in self._canaries)
 
-    def _load_good(self) -> bool:
-        """Whether callers are seen to be served again as before, or no look is left that could show it.
-
-        Worked out anew for each second of load only, and by the looks that judge it afterwards.
-        """
+    def _served_from(self) -> float | None:
+        """Worked out anew for each second of load only, and by the looks that judge it afterwards."""
         if not self._has_load:
-            return True
-        if self._well is None:
+            return self._verified_at
+        if not self._asked_load:
             seconds = sorted((one for one in self._seconds if one.answered), key=lambda one: one.at)
             healthy = Healthy.of(self._ctx.system.objectives, self._before)
             served = healthy.served(seconds, self._ctx.scale, LOOKS)
             self._waits_for_answers = served.waits
-            self._well = served.well is not None and not served.waits
-        return self._well
+            self._served_since = None if served.well is None else seconds[served.well].at
+            self._asked_load = True
+        return self._served_since

@@ -16,6 +16,8 @@ NOTIFY_GRACE_S = 120.0
 """Production seconds after an alarm's deadline in which its notification may still arrive, where none are said."""
 DEFAULT_WINDOW_S = 600.0
 """How long a quiet alarm is watched when no `must` alarm sets a longer window: two 5-minute periods."""
+ANSWERS_WITHIN_WALL_S = 30.0
+"""Wall seconds that a drill has at least for the answers that it needs: they come at the pace of the wall clock."""
 LONG = "long"
 """The tag that nobody writes: that of a drill that takes its time."""
 LONG_DEADLINE_S = 1800.0
@@ -236,7 +238,9 @@ class Extension(Model):
     name: Literal["tocsin"] = "tocsin"
     system: str = Field(description="name of a file in systems/")
     load: LoadPlan | None = Field(default_factory=LoadPlan)
-    baseline: Duration = Field(default=240.0, description="how long the healthy system is watched before the fault")
+    baseline: Duration = Field(
+        default=240.0, description="how long the healthy system is watched before the fault, at least"
+    )
     scale: ScaleLimit | None = Field(
         default=None, description="the fastest time scale of the sandbox, and why: a faster one is refused"
     )
@@ -278,14 +282,24 @@ class Extension(Model):
         """Production seconds from the verified undo in which everything must be as before, alarms too."""
         return max([self.expect.recovery.within, *(entry.over_within for entry in self.expect.must_alarms)])
 
-    @property
-    def longest_recovery_s(self) -> float:
+    def longest_baseline_s(self, scale: float) -> float:
+        """Production seconds after which the healthy system is watched no longer, though few answers came.
+
+        Args:
+            scale: production seconds per second.
+        """
+        return self.baseline if self.load is None else max(self.baseline, ANSWERS_WITHIN_WALL_S * scale)
+
+    def longest_recovery_s(self, scale: float) -> float:
         """Production seconds from the verified undo after which a drill waits for nothing more.
 
         Too few answers are waited for twice as long as before the fault: the first look takes a third more of them than
         one look at the baseline does, and a minute that shows nothing; a stray error takes half as many again.
+
+        Args:
+            scale: production seconds per second.
         """
-        return self.recovers_within_s + (0.0 if self.load is None else 2 * self.baseline)
+        return self.recovers_within_s + (0.0 if self.load is None else 2 * self.longest_baseline_s(scale))
 
     @property
     def longest_drill_s(self) -> float:
