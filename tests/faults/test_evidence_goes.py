@@ -6,6 +6,7 @@ import pytest
 from tests.faults.stub.account import StubAws
 from tests.faults.stub.bench import FaultBench
 from tests.faults.stub.ecs import Ecs
+from tests.faults.stub.errors import Asked
 from tests.faults.stub.faults import ARGUMENTS, furnish
 
 from tocsin.errors import LedgerError, TargetError
@@ -53,6 +54,29 @@ def test_tasks_that_nobody_replaced_are_missing_also_when_ecs_has_forgotten_them
     assert "not_replaced is 1, not 0" in life.reasons(left)
     start(account, ecs)
     assert life.process().undo_all(life.open) == []
+
+
+def test_tasks_that_were_replaced_before_anybody_looked_are_vouched_for(
+    account: StubAws, life: FaultBench, ecs: Ecs
+) -> None:
+    """As on a machine that stands still for the half minute that a replacement takes."""
+    stop_task = ecs.stop_task
+
+    def stop_and_stand_still(asked: Asked) -> Asked:
+        answer = stop_task(asked)
+        account.clock.sleep(120.0)
+        return answer
+
+    ecs.stop_task = stop_and_stand_still  # type: ignore[method-assign]
+    assert life.inject("ecs_stop_tasks", **ARGUMENTS["ecs_stop_tasks"]) is FaultStage.EFFECTIVE
+    assert life.process().undo_all(life.open) == []
+
+
+def test_tasks_that_were_stopped_by_others_vouch_for_nothing(account: StubAws, life: FaultBench, ecs: Ecs) -> None:
+    ecs.stop_task = lambda asked: {}  # type: ignore[method-assign]
+    for one in ecs.tasks[:1]:
+        ecs.tasks.append({**one, "taskArn": "another", "desiredStatus": "STOPPED", "stoppedReason": "a deployment"})
+    assert life.inject("ecs_stop_tasks", **ARGUMENTS["ecs_stop_tasks"]) is FaultStage.NO_EFFECT
 
 
 def test_tasks_that_were_replaced_and_forgotten_are_undone(account: StubAws, life: FaultBench, ecs: Ecs) -> None:

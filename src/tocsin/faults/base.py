@@ -142,6 +142,14 @@ class Fault(Model, ABC, Generic[StateT]):
             Refused: it would do nothing; says why.
         """
 
+    def vouched(self, aws: Aws, prior: StateT, since: float) -> str | None:
+        """What the service itself kept of the effect since then (epoch seconds), in words; None where it tells none.
+
+        Asked where the state that is read is not the broken one: what AWS mends may be over before anybody looked. Most
+        faults stay until they are undone, and ask nothing.
+        """
+        return None
+
     def felt(self, aws: Aws, since: float) -> int | None:
         """How many calls were refused, or failed, because of it since then (epoch seconds).
 

@@ -158,11 +158,18 @@ class EcsStopTasks(EcsServiceFault[TasksState]):
         missing = max(0, int(self._described(aws)["desiredCount"]) - running)
         if prior is None:
             return TasksState(to_stop=self.number(running), missing=missing, not_replaced=0)
-        stopped = tasks_of(aws, self.cluster, self.service, "STOPPED")
-        shown = sum(task.get("stoppedReason") == _reason(aws) for task in stopped)
         # ECS forgets them, replaced or not: where it shows none, any that is missing may be one of ours.
-        ours = shown or prior.to_stop
+        ours = len(self._stopped_by_us(aws)) or prior.to_stop
         return prior.model_copy(update={"not_replaced": min(ours, max(0, missing - prior.missing))})
+
+    def vouched(self, aws: Aws, prior: TasksState, since: float) -> str | None:
+        """A replacement may run before anybody looked; those that were stopped are shown with their reason."""
+        gone = [task for task in self._stopped_by_us(aws) if task["lastStatus"] == "STOPPED"]
+        return f"{len(gone)} stopped by us, and replaced already" if len(gone) >= prior.to_stop else None
+
+    def _stopped_by_us(self, aws: Aws) -> list[Json]:
+        stopped = tasks_of(aws, self.cluster, self.service, "STOPPED")
+        return [task for task in stopped if task.get("stoppedReason") == _reason(aws)]
 
     def _running(self, aws: Aws) -> list[Json]:
         return [task for task in tasks_of(aws, self.cluster, self.service, "RUNNING") if is_running(task)]

@@ -180,11 +180,12 @@ class FaultLifecycle:
         while True:
             try:
                 now = fault.observe(aws, prior)
+                seen = "; ".join(now.differing(prior)) if now == broken else fault.vouched(aws, prior, entry.created_at)
             except TargetError as error:  # no answer tells nothing of the effect: it is asked for again
                 stage, detail = FaultStage.NOT_SEEN, f"it could not be read: {error}"
             else:
-                if now == broken:
-                    self._stage(entry, FaultStage.EFFECTIVE, f"{fault.resource}: {'; '.join(now.differing(prior))}")
+                if seen is not None:
+                    self._stage(entry, FaultStage.EFFECTIVE, f"{fault.resource}: {seen}")
                     return FaultStage.EFFECTIVE
                 stage, detail = FaultStage.NO_EFFECT, "; ".join(now.differing(broken))
             if time.monotonic() > deadline:
