@@ -31,11 +31,13 @@ NOT_LIMITED_BY_IAM = {
     "ecs:ListTaskDefinitions",
     "ecs:ListTasks",  # by container instance only, of which Fargate has none
     "ecs:RegisterTaskDefinition",
+    "elasticache:DescribeEvents",
     "elasticloadbalancing:DescribeTargetGroups",
     "elasticloadbalancing:DescribeTargetHealth",
     "fis:ListExperimentTemplates",
     "fis:ListExperiments",
     "lambda:ListEventSourceMappings",
+    "rds:DescribeEvents",
 }
 """Actions of faults for which the service authorization reference names no resource type."""
 

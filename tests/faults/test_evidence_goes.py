@@ -72,6 +72,32 @@ def test_tasks_that_were_replaced_before_anybody_looked_are_vouched_for(
     assert life.process().undo_all(life.open) == []
 
 
+@pytest.mark.parametrize("kind", ["rds_reboot"])
+def test_a_reboot_that_was_over_before_anybody_looked_is_vouched_for(
+    account: StubAws, life: FaultBench, kind: str
+) -> None:
+    rds = account.services["rds"]
+    reboot = rds.reboot_db_instance
+
+    def reboot_and_stand_still(asked: Asked) -> Asked:
+        answer: Asked = reboot(asked)
+        account.clock.sleep(120.0)
+        return answer
+
+    rds.reboot_db_instance = reboot_and_stand_still
+    assert life.inject(kind, **ARGUMENTS[kind]) is FaultStage.EFFECTIVE
+    assert life.process().undo_all(life.open) == []
+
+
+def test_an_earlier_reboot_vouches_for_nothing(account: StubAws, life: FaultBench) -> None:
+    rds = account.services["rds"]
+    rds.reboot_db_instance({"DBInstanceIdentifier": "orders"})
+    account.clock.sleep(3600.0)
+    assert [one["Message"] for one in rds.events] == ["DB instance restarted."]
+    rds.reboot_db_instance = lambda asked: {}
+    assert life.inject("rds_reboot", **ARGUMENTS["rds_reboot"]) is FaultStage.NO_EFFECT
+
+
 def test_tasks_that_were_stopped_by_others_vouch_for_nothing(account: StubAws, life: FaultBench, ecs: Ecs) -> None:
     ecs.stop_task = lambda asked: {}  # type: ignore[method-assign]
     for one in ecs.tasks[:1]:

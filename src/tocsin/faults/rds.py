@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue, model_validator
 
 from tocsin.aws.answers import first_of, taken_by
-from tocsin.aws.iam import Arns
+from tocsin.aws.iam import ANY, Arns
+from tocsin.aws.pages import listed
 from tocsin.aws.rds import find_instance
 from tocsin.aws.target import Aws, aws_errors
 from tocsin.errors import NotFound, TargetError
@@ -157,6 +159,9 @@ _AVAILABLE = "available"
 _ON_ITS_WAY = {"stopping": "stopped", "starting": "stopped", "backing-up": _AVAILABLE}
 """Statuses on the way from or to another; a snapshot is taken of a running instance."""
 _POLL_WALL_S = 0.1
+_RESTARTED = "restarted"
+"""In RDS-EVENT-0006, when an instance was rebooted: `DB instance restarted.`
+https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_Events.Messages.html"""
 _BEGINS_WITHIN_S = 30.0
 """RDS shows `available` for a moment after it has taken the call."""
 
@@ -248,7 +253,7 @@ class RdsReboot(_OnDbInstance):
     kind: ClassVar[str] = "rds_reboot"
     doing: ClassVar[str] = "reboots"
     summary: ClassVar[str] = "reboot a DB instance (AWS mends it)"
-    permissions: ClassVar[tuple[str, ...]] = ("rds:DescribeDBInstances", "rds:RebootDBInstance")
+    permissions: ClassVar[tuple[str, ...]] = ("rds:DescribeDBInstances", "rds:DescribeEvents", "rds:RebootDBInstance")
     effect_within_s: ClassVar[float] = 900.0
     begins_within_s: ClassVar[float] = _BEGINS_WITHIN_S
     heals: ClassVar[bool] = True
@@ -260,8 +265,29 @@ class RdsReboot(_OnDbInstance):
         if self.failover and not found["MultiAZ"]:
             yield "it in a single zone, without the standby that `failover` is to"
 
+    def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
+        # IAM limits events to no instance.
+        return ANY if action == "rds:DescribeEvents" else super().scope(action, arns)
+
     def broken(self, prior: DbInstanceState) -> DbInstanceState:
         return DbInstanceState(status="rebooting")
+
+    def vouched(self, aws: Aws, prior: DbInstanceState, since: float) -> str | None:
+        """A reboot may be over before anybody looked; RDS keeps its events for 14 days."""
+        return next((f"RDS says: {told}" for told in self._events(aws, since) if _RESTARTED in told), None)
+
+    def look_ahead(self, aws: Aws, prior: DbInstanceState) -> None:
+        self._events(aws, time.time())
+
+    def _events(self, aws: Aws, since: float) -> list[str]:
+        """What RDS says of the instance since then (epoch seconds).
+
+        https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DescribeEvents.html
+        """
+        of = {"SourceIdentifier": self.instance, "SourceType": "db-instance"}
+        with aws_errors(f"reading the events of {self.resource}"):
+            found = listed(aws.client("rds"), "describe_events", "Events", **of, StartTime=_at(since))
+            return [str(event["Message"]) for event in found]
 
     def inject(self, aws: Aws, prior: DbInstanceState) -> None:
         aws.ask(
@@ -273,6 +299,10 @@ class RdsReboot(_OnDbInstance):
 
     def undo(self, aws: Aws, prior: DbInstanceState) -> None:
         """Nothing to do: AWS brings it back."""
+
+
+def _at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 _REPLICAS = ("ReadReplicaDBInstanceIdentifiers", "ReadReplicaDBClusterIdentifiers")

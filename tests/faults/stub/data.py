@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import UTC, datetime
 
 from tests.faults.stub.clock import Clock
 from tests.faults.stub.errors import Asked, StubError
@@ -37,6 +38,7 @@ class Rds:
         self.instances = {"orders": Thing(clock, "available")}
         self.snapshots: dict[str, Thing] = {}
         self.keys: dict[str, str] = {}
+        self.events: list[Asked] = []
         self.set: Asked = {}
         """What else the instances show."""
         self.pool: Asked = {
@@ -68,7 +70,14 @@ class Rds:
         return {"DBInstances": [{**shown, **key, **self.set}]}
 
     def reboot_db_instance(self, asked: Asked) -> Asked:
-        return self._goes(asked, "available", "rebooting", "available")
+        answer = self._goes(asked, "available", "rebooting", "available")
+        back = datetime.fromtimestamp(self._clock.until(_TAKES_S), UTC)
+        self.events.append({"Message": "DB instance restarted.", "Date": back})
+        return answer
+
+    def describe_events(self, asked: Asked) -> Asked:
+        now, since = datetime.fromtimestamp(self._clock.now, UTC), asked["StartTime"]
+        return {"Events": [one for one in self.events if since <= one["Date"] <= now]}
 
     def stop_db_instance(self, asked: Asked) -> Asked:
         return self._goes(asked, "available", "stopping", "stopped")

@@ -270,8 +270,6 @@ class Rds:
             self._in_loop(partial(act, record["DBInstanceIdentifier"]))
         except SandboxError:
             return self._wrong_state(record)
-        if status == REBOOTING:
-            self._rds._record_reboot_event(record)
         return self._instance_answer(action, {**record, "DBInstanceStatus": status})
 
     def _snapshot(self, create: Callable[[Params], Answer], params: Params) -> Answer:
@@ -366,13 +364,16 @@ class Rds:
     def _show(self) -> None:
         """Say in the records of the AWS API how every instance and snapshot really is."""
         views, snapshots = self._plant.views(), self._plant.snapshots()
-        for record in list(self._rds._instances._data.values()):
+        for (account, region, _), record in list(self._rds._instances._data.items()):
             if not _is_ours(record):
                 continue
             view = views.get(record["DBInstanceIdentifier"])
             if view is None:
                 record["DBInstanceStatus"] = FAILED if record["DBInstanceIdentifier"] in self._failed else CREATING
                 continue
+            if (record["DBInstanceStatus"], view.status) == (REBOOTING, AVAILABLE):
+                with self._ministack.scope((account, region)):
+                    self._rds._record_reboot_event(record)
             record["DBInstanceStatus"] = view.status
             if view.endpoint is not None:
                 endpoint = {"Address": view.endpoint[0], "Port": view.endpoint[1]}
