@@ -101,6 +101,11 @@ LOUD = replace(SCENE, rings={**SCENE.rings, "label-dlq": (400.0, 100.0)})
 SEEING = replace(SCENE, rings={**SCENE.rings, "api-5xx-legacy": (400.0, 100.0)})
 
 
+def rules_on_latency() -> History:
+    """The one that has to be quiet is of Prometheus, and its rules read how long something took."""
+    return tweak(LOUD.history(), lambda e: isinstance(e, AlarmSeen) and e.alarm == "label-dlq", looks_at_time=True)
+
+
 def of_alarm(history: History, kind: type[Event], **changes: object) -> History:
     return tweak(history, lambda e: isinstance(e, kind) and getattr(e, "alarm", "") == "api-5xx", **changes)
 
@@ -321,6 +326,7 @@ ROWS: list[Row] = [
     ("nobody looked at a gap", busy(lambda: unwatched(gap()), GAP_FAULT), "gap", U, BUSY),
     ("a bell that rang", busy(LOUD.history, UNDER_THE_FAULT), "quiet:label-dlq", F, Reason.RANG_BUT_QUIET),
     ("a time rang by itself", busy(on_latency(LOUD).history, UNDER_THE_FAULT), "quiet:label-dlq", U, BUSY),
+    ("a time rang, by the rules of Prometheus", busy(rules_on_latency, UNDER_THE_FAULT), "quiet:label-dlq", U, BUSY),
     ("a blind bell that rang", busy(SEEING.history, UNDER_THE_FAULT), "blind:api-5xx-legacy", F, Reason.NOT_BLIND),
     ("a blind time rang", busy(on_latency(SEEING).history, UNDER_THE_FAULT), "blind:api-5xx-legacy", U, BUSY),
     ("a gap is refuted", busy(refuted, GAP_FAULT), "gap", F, Reason.GAP_REFUTED),

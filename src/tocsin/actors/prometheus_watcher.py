@@ -8,6 +8,7 @@ from tocsin.actors.base import PollingActor
 from tocsin.actors.context import RunContext
 from tocsin.alarms.prometheus import rule_drift, rules_of
 from tocsin.alarms.prometheus_api import Evaluated, Fired, PrometheusApi
+from tocsin.alarms.promql import looks_at_time
 from tocsin.model.events import AlarmChanged, AlarmSeen, AlarmsPolled
 from tocsin.model.system import AlarmState
 
@@ -54,6 +55,7 @@ class PrometheusWatcher(PollingActor):
                     state=found.state,
                     definition_drift=drift,
                     not_evaluated="" if found.firing else found.error,
+                    looks_at_time=any(looks_at_time(rule.expr) for rule in documented[name]),
                 )
             )
 

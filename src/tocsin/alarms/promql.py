@@ -26,6 +26,9 @@ CLOCK_FUNCTIONS = frozenset(
     )
 )
 """Functions whose value is a time of day, or a number of seconds since 1970."""
+TIMES = ("duration", "latency", "response_time")
+"""In the names of metrics that are how long something took; `_seconds` alone is also the unit of a time of day, and of
+what a processor did."""
 _EXPRESSION_CHARACTERS = 400
 _OPERATORS = 500
 _OPERATOR = re.compile(r"[-+*/%^(\[{<>=!]|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
@@ -127,6 +130,11 @@ def names_read(found: Iterable[Read]) -> frozenset[str] | None:
     """The metrics that are read; None when one of the selectors may read any."""
     names = [read.name for read in found]
     return None if None in names else frozenset(name for name in names if name is not None)
+
+
+def looks_at_time(expression: str) -> bool:
+    """Whether an expression reads how long something took, as far as the names of its metrics tell."""
+    return any(any(word in (read.name or "") for word in TIMES) for read in reads_of(expression))
 
 
 def subquery_steps(node: promql.Expr, default_s: float) -> Iterator[float]:

@@ -373,8 +373,10 @@ TIMES = ("Age", "Duration", "Latency", "Time")
 
 
 def looks_at_time(timeline: Timeline, alarm: str) -> bool:
-    """Whether an alarm of CloudWatch looks at a metric that is a time."""
-    found = timeline.system.cloudwatch_alarms.get(alarm)
+    """Whether an alarm looks at a metric that is a time; of one of Prometheus its watcher has read it in its rules."""
+    found, seen = timeline.system.cloudwatch_alarms.get(alarm), timeline.first_seen.get(alarm)
+    if seen is not None and seen.looks_at_time:
+        return True
     if found is None or not isinstance(found.cloudwatch, MetricAlarm):
         return False
     return any(word in metric.metric_name for metric in found.cloudwatch.metric_refs for word in TIMES)

@@ -204,6 +204,9 @@ class AlarmSeen(Model):
     definition: dict[str, Any] | None = Field(
         default=None, description="the target's own, as CloudWatch describes it, where it differs"
     )
+    looks_at_time: bool = Field(
+        default=False, description="of an alarm of Prometheus: whether its rules read how long something took"
+    )
 
 
 class AlarmsAwaited(Model):
