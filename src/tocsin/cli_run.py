@@ -48,7 +48,7 @@ class ScaleType(click.ParamType):  # type: ignore[type-arg]
     "--time-scale",
     type=ScaleType(),
     help="How much faster the sandbox's clock runs; `auto`: as fast as each drill bears, on sandboxes of its own. "
-    "Request latency is never scaled.  [default: 60, or that of the sandbox that runs]",
+    "Request latency is never scaled.  [default: auto, or that of the sandbox that runs]",
 )
 @PARTS
 @click.option(
@@ -107,6 +107,7 @@ def run(paths: tuple[Path, ...], target_name: str, policy: Path | None, dry_run:
     from tocsin.commands.parallel.board import Board
     from tocsin.commands.progress import Progress
     from tocsin.commands.run import run_experiments
+    from tocsin.commands.session import settled
     from tocsin.drill.options import RunOptions
     from tocsin.project.policies import read_policy
 
@@ -122,6 +123,7 @@ def run(paths: tuple[Path, ...], target_name: str, policy: Path | None, dry_run:
         note=progress.note,
         **_with_scale(choices),
     )
+    options = settled(options)
     if dry_run:
         return _show_plan(paths, options, console)
     with signals_to(options.stop):  # a signal changes nothing any more when the verdict is there, nor does a third
@@ -136,10 +138,8 @@ def run(paths: tuple[Path, ...], target_name: str, policy: Path | None, dry_run:
 
 
 def _with_scale(choices: dict[str, Any]) -> dict[str, Any]:
-    """What was chosen; with `auto` each time scale is a sandbox of its own, which a worker starts."""
-    if choices["time_scale"] != "auto":
-        return choices
-    return {**choices, "time_scale": None, "auto_scale": True, "parallel": choices["parallel"] or 1}
+    """What was chosen; with `auto` each time scale is a sandbox of its own."""
+    return {**choices, "time_scale": None, "auto_scale": True} if choices["time_scale"] == "auto" else choices
 
 
 def _show_plan(paths: tuple[Path, ...], options: Any, console: Any) -> int:

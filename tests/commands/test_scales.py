@@ -8,7 +8,8 @@ import pytest
 from tests.commands.conftest import EXPERIMENT, Folder
 
 from tocsin.commands.planned import plan_of
-from tocsin.commands.run import plan_all
+from tocsin.commands.run import _sandboxes, plan_all
+from tocsin.commands.selection import in_order
 from tocsin.commands.session import settled_scale
 from tocsin.drill.options import RunOptions
 from tocsin.drill.plan import Plan, Planner
@@ -109,3 +110,18 @@ def test_a_run_of_the_contract_needs_its_time(name: str, scale: float) -> None:
 def test_an_account_has_its_own_clock(folder: Folder) -> None:
     with pytest.raises(InvalidInput, match="expected no --time-scale for target 'staging', found auto"):
         settled_scale(RunOptions(root=folder.root, target="staging", auto_scale=True, parallel=1))
+
+
+def test_drills_of_one_time_scale_run_together_on_one_sandbox() -> None:
+    root = Path(__file__).parents[2]
+    files = [
+        root / "experiments" / "clocked" / f"{name}.yaml" for name in ("kill-one-task", "redis-down", "error-burst-3")
+    ]
+    options = RunOptions(root=root, auto_scale=True)
+    plans = in_order(plan_all(files, options), options)
+    shared = [
+        (asked.time_scale, [plan.loaded.experiment.slug for plan in some]) for asked, some in _sandboxes(plans, options)
+    ]
+    assert shared == [(60.0, ["kill-one-task", "error-burst-3"]), (120.0, ["redis-down"])]
+    given = RunOptions(root=root, time_scale=60.0)
+    assert [(asked, len(some)) for asked, some in _sandboxes(plans, given)] == [(given, 3)]

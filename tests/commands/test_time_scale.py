@@ -19,7 +19,7 @@ from tests.planted.setups import SETUPS
 
 from tocsin.aws.target import Target
 from tocsin.cli import main
-from tocsin.commands.session import settled_scale
+from tocsin.commands.session import settled, settled_scale
 from tocsin.drill.opening import command_again
 from tocsin.drill.options import RunOptions
 from tocsin.errors import InvalidInput
@@ -83,6 +83,23 @@ def test_without_a_word_it_is_that_of_the_target(root: Path) -> None:
     assert settled_scale(RunOptions(root=root, time_scale=120.0)) == 120
 
 
+def test_a_run_that_starts_its_sandbox_has_the_time_scale_of_each_drill(root: Path) -> None:
+    here = RunOptions(root=root)
+    assert settled(here) == replace(here, auto_scale=True)
+    assert settled(replace(here, time_scale=60.0)) == replace(here, time_scale=60.0)
+    staging = replace(here, target="staging")
+    assert settled(staging) == staging
+
+
+def test_a_run_on_the_sandbox_that_runs_has_its_time_scale(root: Path) -> None:
+    running(root, 120.0)
+    here = RunOptions(root=root)
+    assert settled(here) == here
+    assert settled(replace(here, parallel=2)) == replace(here, parallel=2, auto_scale=True), "workers start their own"
+    beside = replace(here, auto_scale=True)
+    assert settled(beside) == replace(beside, parallel=1), "asked for: a worker starts others beside it"
+
+
 def test_the_command_line_says_it_in_one_sentence_and_starts_nothing(root: Path) -> None:
     shutil.copytree(PROJECT, root, dirs_exist_ok=True)
     running(root, 60.0)
@@ -120,15 +137,13 @@ def test_validate_refuses_a_deadline_that_no_clock_can_tell(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "found", "told"),
-    [(None, 60.0, None), (None, 240.0, "240"), (240.0, 240.0, "240"), (60.0, 60.0, None)],
+    [(None, 60.0, "60"), (None, 240.0, "240"), (240.0, 240.0, "240"), (60.0, 60.0, "60")],
 )
-def test_the_command_to_run_it_again_tells_the_scale_that_was(
-    asked: float | None, found: float, told: str | None
-) -> None:
+def test_the_command_to_run_it_again_tells_the_scale_that_was(asked: float | None, found: float, told: str) -> None:
     target = Target(name="sandbox", region="eu-west-1", scale=found)
     words = shlex.split(command_again("x.yaml", target, RunOptions(root=Path(), time_scale=asked), seed=7))
     assert words[:6] == ["tocsin", "run", "x.yaml", "--target", "sandbox", "--seed"]
-    assert words[7:] == ([] if told is None else ["--time-scale", told])
+    assert words[7:] == ["--time-scale", told]
 
 
 def test_the_command_for_an_account_has_no_scale() -> None:

@@ -22,7 +22,7 @@ from tocsin.aws.pages import listed
 from tocsin.aws.target import Aws, Target, aws_errors
 from tocsin.commands.permissions import plan_grants, policy_of
 from tocsin.commands.run import plan_all
-from tocsin.commands.session import running_target
+from tocsin.commands.session import running_target, settled
 from tocsin.drill.opening import admission, context_beside
 from tocsin.drill.options import RunOptions
 from tocsin.drill.plan import Plan, fault_of
@@ -59,6 +59,7 @@ def dry_run(paths: Sequence[Path], options: RunOptions, tell: Tell) -> int:
         InvalidInput: something is wrong with the input; nothing was asked.
         TocsinError: the target cannot be reached at all.
     """
+    options = settled(options)
     plans = plan_all(paths, options)
     options = replace(options, parallel=None)  # nothing is begun, so one sandbox is enough
     with running_target({plan.system.system for plan in plans}, options) as target:

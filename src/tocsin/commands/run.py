@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from tocsin import __version__
@@ -23,14 +24,15 @@ from tocsin.commands.selection import in_order, selected
 from tocsin.commands.session import (
     new_directory,
     running_target,
+    settled,
     settled_scale,
     the_only_run,
 )
 from tocsin.commands.signals import signals_that_end, signals_to
 from tocsin.drill.opening import open_drill
-from tocsin.drill.options import RunOptions
+from tocsin.drill.options import DEFAULT_SCALE, RunOptions
 from tocsin.drill.plan import Plan, Planner, check_deadlines
-from tocsin.drill.scales import choice_of
+from tocsin.drill.scales import choice_of, choose
 from tocsin.errors import (
     Complaints,
     HistoryError,
@@ -73,6 +75,7 @@ def run_experiments(paths: Sequence[Path], options: RunOptions) -> tuple[RunVerd
         TocsinError: the target cannot be reached at all.
     """
     quiet_chaos_toolkit()
+    options = settled(options)
     with signals_that_end():
         plans = in_order(plan_all(paths, options), options)
     with signals_to(options.stop), the_only_run(options, "tocsin run"):
@@ -103,17 +106,33 @@ def _drill_all(plans: Sequence[Plan], options: RunOptions, out: Path, done: dict
 
         side_by_side(plans, options, out, done)
         return
-    with running_target({plan.system.system for plan in plans}, options, alone=True) as target:
-        for plan in plans:
-            if options.stop.is_set():
+    for asked, some in _sandboxes(plans, options):
+        with running_target({plan.system.system for plan in some}, asked, alone=True) as target:
+            if not all(_drill_next(plan, target, asked, out, done) for plan in some):
                 return
-            if done and not all_passed(done.values()):
-                wait_until_quiet(plan, in_region(target, plan.system), options)
-            if options.stop.is_set():
-                return
-            drilled = done[plan.loaded.experiment.slug] = _drill(plan, target, options, out)
-            if options.exit_first and failed(drilled[1]):
-                return
+
+
+def _sandboxes(plans: Sequence[Plan], options: RunOptions) -> Iterator[tuple[RunOptions, list[Plan]]]:
+    """Which drills run one after the other on one sandbox: each time scale is a sandbox of its own."""
+    if not options.auto_scale:
+        yield options, list(plans)
+        return
+    for scale, some in groupby(plans, key=lambda plan: choose(plan).scale):
+        yield replace(options, time_scale=scale), list(some)
+
+
+def _drill_next(plan: Plan, target: Target, options: RunOptions, out: Path, done: dict[str, Drilled]) -> bool:
+    """Drill one; whether the next may begin."""
+    if done and not all_passed(done.values()) and not options.stop.is_set():
+        wait_until_quiet(plan, in_region(target, plan.system), options)
+    if options.stop.is_set():
+        return False
+    chosen = choice_of(plan, options, target.scale)
+    if options.auto_scale and chosen.scale < DEFAULT_SCALE:
+        options.note(f"a clock only {chosen.scale:g} times AWS's: {chosen.because}")
+    drilled = _drill(plan, target, replace(options, scale_because=chosen.because), out)
+    done[plan.loaded.experiment.slug] = drilled
+    return not (options.stop.is_set() or (options.exit_first and failed(drilled[1])))
 
 
 def all_passed(done: Iterable[Drilled]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from tocsin.coverage.results import read_latest
 from tocsin.drill.options import RunOptions
 from tocsin.drill.plan import Plan
-from tocsin.drill.scales import choice_of
+from tocsin.drill.scales import choice_of, choose
 from tocsin.errors import InvalidInput, NothingAsked, near_match
 from tocsin.project.places import kept_runs
 
@@ -32,10 +32,14 @@ def selected(plans: Sequence[Plan], options: RunOptions, scale: float) -> list[P
 
 
 def in_order(plans: Sequence[Plan], options: RunOptions) -> list[Plan]:
-    """The order in which drills begin: that of the files, and side by side the longest first, so that none of them is
-    alone at the end. By what earlier runs took; where there is none, by the deadlines of the experiment."""
+    """The order in which drills begin.
+
+    One after the other it is that of the files, those of one time scale together, because each is a sandbox of its own.
+    Side by side the longest begin first, so that none of them is alone at the end: by what earlier runs took; where
+    there is none, by the deadlines of the experiment.
+    """
     if options.parallel is None:
-        return list(plans)
+        return _by_scale(plans) if options.auto_scale else list(plans)
     try:
         latest = read_latest(*kept_runs(options.root))
     except InvalidInput:  # a report that cannot be read says nothing of time; whoever asks for it is told
@@ -51,9 +55,15 @@ def in_order(plans: Sequence[Plan], options: RunOptions) -> list[Plan]:
     return sorted(plans, key=production_s, reverse=True)
 
 
-def counted(plans: Iterable[Plan], scale: float) -> tuple[tuple[str, int], ...]:
-    """Each tag, by name, and how many of the plans have it."""
-    return tuple(sorted(Counter(tag for plan in plans for tag in plan.loaded.experiment.tags_at(scale)).items()))
+def _by_scale(plans: Sequence[Plan]) -> list[Plan]:
+    scales = [choose(plan).scale for plan in plans]
+    return [plan for _, plan in sorted(zip(scales, plans, strict=True), key=lambda pair: scales.index(pair[0]))]
+
+
+def counted(plans: Iterable[Plan]) -> tuple[tuple[str, int], ...]:
+    """Each tag, by name, and how many of the plans have it where each drill has a time scale of its own."""
+    found = Counter(tag for plan in plans for tag in plan.loaded.experiment.tags_at(choose(plan).scale))
+    return tuple(sorted(found.items()))
 
 
 def _is_asked(found: set[str], tags: Sequence[str], not_tags: Sequence[str]) -> bool:

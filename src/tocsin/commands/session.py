@@ -128,6 +128,20 @@ def _restricted(target: Target, policy: str, options: RunOptions) -> Iterator[Ta
         yield replace(target, access_key_id=key.access_key_id, secret_access_key=key.secret_access_key)
 
 
+def settled(options: RunOptions) -> RunOptions:
+    """What is meant where nothing is said of the time scale: on the sandbox that runs its own, else that of each drill.
+
+    Where each is to have its own though a sandbox runs, a worker starts others beside it.
+    """
+    if options.target != SANDBOX or options.time_scale is not None:
+        return options
+    from tocsin.sandbox import control
+
+    if options.parallel is not None or control.status(options.root) is None:
+        return replace(options, auto_scale=True)
+    return replace(options, parallel=1) if options.auto_scale else options
+
+
 def settled_scale(options: RunOptions) -> float:
     """The time scale that the run will have.
 

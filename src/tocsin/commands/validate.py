@@ -14,6 +14,7 @@ from tocsin.coverage.table import complaints
 from tocsin.drill.answers import too_few
 from tocsin.drill.options import DEFAULT_SCALE
 from tocsin.drill.plan import Plan, Planner
+from tocsin.drill.scales import choose
 from tocsin.drill.writing import may_write
 from tocsin.errors import Complaints, InvalidInput
 from tocsin.guards.synthetic import untold_writers
@@ -58,7 +59,7 @@ def validate(root: Path, paths: Sequence[Path]) -> Validation:
 
         for found in told.each(unsaid, systems.values()):
             told.extend(found)
-    return Validation(told.problems, len(plans), len(files), tuple(notes), counted(plans, DEFAULT_SCALE))
+    return Validation(told.problems, len(plans), len(files), tuple(notes), counted(plans))
 
 
 def _not_evaluated(root: Path, system: System) -> Iterator[str]:
@@ -83,10 +84,12 @@ def _untold(root: Path, system: System, plans: Sequence[Plan]) -> Iterator[str]:
 
 
 def _too_few_answers(plan: Plan) -> Iterator[str]:
-    experiment = plan.loaded.experiment
-    missing = too_few(experiment, plan.system, DEFAULT_SCALE)
+    experiment, chosen = plan.loaded.experiment, choose(plan)
+    missing = too_few(experiment, plan.system, chosen.scale)
     if missing is not None:
-        yield f"{experiment.path}: in the sandbox, {DEFAULT_SCALE:g} times as fast, the baseline is too thin: {missing}"
+        yield f"{experiment.path}: in the sandbox, {chosen.scale:g} times as fast, the baseline is too thin: {missing}"
+    elif chosen.scale < DEFAULT_SCALE and experiment.extension.scale is None:
+        yield f"{experiment.path}: in the sandbox it takes a clock only {chosen.scale:g} times AWS's: {chosen.because}"
 
 
 def _unproven(plan: Plan) -> Iterator[str]:

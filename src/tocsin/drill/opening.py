@@ -14,7 +14,7 @@ from tocsin.actors.context import RunContext, StopRequest
 from tocsin.aws.lookups import resolve_base_url, resolve_system
 from tocsin.aws.target import Target
 from tocsin.drill.acts import run_drill
-from tocsin.drill.options import DEFAULT_PARTS, DEFAULT_SCALE, RunOptions
+from tocsin.drill.options import DEFAULT_PARTS, RunOptions
 from tocsin.drill.plan import Plan
 from tocsin.errors import HistoryError, LedgerError, Refused, ResidueLeft, TocsinError
 from tocsin.guards.admission import Admission
@@ -216,7 +216,6 @@ def _stopped(history: History, error: TocsinError) -> None:
 
 def command_again(path: str, target: Target, options: RunOptions, seed: int) -> str:
     """What runs this drill again: with the scale that it really had, whatever was asked for."""
-    sandbox = target.name == SANDBOX
-    scale = ["--time-scale", f"{target.scale:g}"] if sandbox and target.scale != DEFAULT_SCALE else []
+    scale = ["--time-scale", f"{target.scale:g}"] if target.name == SANDBOX else []
     parts = ["--parts", options.parts] if options.parts not in (None, DEFAULT_PARTS) else []
     return shlex.join(["tocsin", "run", path, "--target", options.target, "--seed", str(seed), *scale, *parts])

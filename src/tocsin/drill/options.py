@@ -13,7 +13,7 @@ from tocsin.model.parts import PartsChoice
 from tocsin.project.targets import SANDBOX
 
 DEFAULT_SCALE = 60.0
-"""How much faster the sandbox's clock runs where nothing is said: watchers look as often as on AWS, every 15 s."""
+"""How much faster the clock of a sandbox runs that is not started for one drill: watchers look as often as on AWS."""
 DEFAULT_PARTS: PartsChoice = "embedded"
 
 Listener = Callable[[Event], None]
@@ -43,7 +43,7 @@ class RunOptions:
     time_scale: float | None = None
     """of the sandbox; None: that of the one that runs, or `DEFAULT_SCALE` for one that is started"""
     auto_scale: bool = False
-    """choose one for each drill"""
+    """choose one for each drill, on sandboxes of their own"""
     scale_because: str = ""
     """of one drill: why it has the time scale that it has"""
     parts: PartsChoice | None = None
