@@ -28,9 +28,9 @@ def test_a_fault_that_burns_processors_says_so(name: str, burns: bool) -> None:
     assert burns_processor(Planner(ROOT).plan(CLOCKED / f"{name}.yaml")) is burns
 
 
-def test_as_many_workers_as_processors_and_no_more_than_drills(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_worker_more_than_processors_and_no_more_than_drills(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-    assert how_many(RunOptions(root=ROOT, parallel="auto"), drills=9) == 2
+    assert how_many(RunOptions(root=ROOT, parallel="auto"), drills=9) == 3
     assert how_many(RunOptions(root=ROOT, parallel="auto"), drills=1) == 1
     assert how_many(RunOptions(root=ROOT, parallel=4), drills=9) == 4
 

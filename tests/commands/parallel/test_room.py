@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin.commands.parallel.room import MOST_LAG_S, MOST_LOAD, MOST_PRESSURE, Room
+from tocsin.commands.parallel.room import EASY_PRESSURE, MOST_LAG_S, MOST_LOAD, MOST_PRESSURE, Room
 
 
 class Hand:
@@ -91,3 +91,13 @@ def test_it_measures_by_itself(hand: Hand) -> None:
     with Room() as room:
         room.note(1.0)
         assert room.why_not() is not None
+
+
+@pytest.mark.parametrize(("pressure", "full"), [(EASY_PRESSURE - 0.05, False), (EASY_PRESSURE + 0.05, True)])
+def test_one_more_than_there_are_processors_has_to_be_easy(hand: Hand, pressure: float, full: bool) -> None:
+    room = room_of(hand)
+    hand.passes(room, 4, pressure=0.0)
+    assert room.why_not(easily=True) == "a drill has just begun"
+    hand.passes(room, 7, pressure)
+    assert (room.why_not(easily=True) is not None) is full
+    assert room.why_not() is None

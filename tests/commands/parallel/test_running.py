@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 from rich.console import Console
 from tests.checkers.histories import Scene, passing
@@ -41,26 +41,27 @@ class Measured:
     """A room that is as full as it is said to be."""
 
     def __init__(self) -> None:
-        self.full = False
+        self.full, self.easy = False, True
 
-    def why_not(self) -> str | None:
-        return "full" if self.full else None
+    def why_not(self, *, easily: bool = False) -> str | None:
+        return "full" if self.full or (easily and not self.easy) else None
 
     def taken(self) -> None:
         """Nothing is measured."""
 
 
 class Stage:
-    """A run of some experiments with two workers."""
+    """A run of some experiments with two workers, or as many as there are names."""
 
-    def __init__(self, *names: str) -> None:
-        options = RunOptions(root=ROOT, parallel=2)
+    def __init__(self, *names: str, parallel: int | Literal["auto"] = 2, workers: int = 2, auto: bool = False) -> None:
+        options = RunOptions(root=ROOT, parallel=parallel, auto_scale=auto)
         plans = plan_all([ROOT / "experiments" / f"{name}.yaml" for name in names], options)
-        self.room, self.workers = Measured(), [Idle("1"), Idle("2")]
+        self.room, self.workers = Measured(), [Idle(str(number + 1)) for number in range(workers)]
         self._run = _Run(plans, options, ROOT, {}, cast("Room", self.room))
         self._run._workers = cast("list[Worker]", self.workers)
-        self._run._there = {"1": (0.0, frozenset()), "2": (0.0, frozenset())}
+        self._run._there = {worker.name: (0.0, frozenset()) for worker in self.workers}
         self._run._anybody_drilled = True
+        self._run._processors = 2
 
     def give_out(self) -> list[str | None]:
         """What each worker does then."""
@@ -92,6 +93,41 @@ def test_beside_others_a_drill_begins_only_while_there_is_room() -> None:
     assert stage.give_out() == ["redis-down", None]
     stage.room.full = False
     assert stage.give_out() == ["redis-down", "kill-one-task"]
+
+
+def test_one_more_than_there_are_processors_begins_only_while_that_is_easy() -> None:
+    names = ("clocked/redis-down", "clocked/kill-one-task", "clocked/error-burst-3")
+    stage = Stage(*names, parallel="auto", workers=3)
+    stage.room.easy = False
+    assert stage.give_out() == ["redis-down", "kill-one-task", None]
+    stage.room.easy = True
+    assert stage.give_out() == ["redis-down", "kill-one-task", "error-burst-3"]
+    asked_for = Stage(*names, parallel=3, workers=3)
+    asked_for.room.easy = False
+    assert asked_for.give_out() == ["redis-down", "kill-one-task", "error-burst-3"], "so many were asked for"
+
+
+def test_time_scales_are_shared_out_so_that_few_sandboxes_are_started_anew() -> None:
+    """Two at 60 times and three at 120: each worker keeps to its own as long as there is something to do."""
+    fast, slow = ("redis-down", "slow-queries-5", "error-burst-4"), ("kill-one-task", "error-burst-3")
+    stage = Stage(*(f"clocked/{name}" for name in (*fast, *slow)), auto=True)
+    first, second = stage.give_out()
+    assert (first in fast, second in slow) == (True, True)
+    stage.done(0)
+    stage.done(1)
+    first, second = stage.give_out()
+    assert (first in fast, second in slow) == (True, True)
+    stage.done(1)
+    assert stage.give_out()[1] in fast, "none of its own is left"
+
+
+def test_who_runs_alone_does_so_where_the_sandbox_is_there() -> None:
+    stage = Stage("clocked/cpu-stress-8m", "clocked/error-burst-3", "clocked/redis-down", auto=True)
+    begun = stage.give_out()
+    assert sorted(map(str, begun)) == ["error-burst-3", "redis-down"]
+    stage.done(0)
+    stage.done(1)
+    assert stage.give_out()[begun.index("redis-down")] == "cpu-stress-8m", "both at 120 times"
 
 
 def test_those_that_only_start_their_sandboxes_are_not_waited_for() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+from collections import Counter
 from collections.abc import Iterable, MutableMapping, Sequence
 from pathlib import Path
 
@@ -43,10 +44,17 @@ def side_by_side(plans: Sequence[Plan], options: RunOptions, out: Path, done: Mu
 
 
 def how_many(options: RunOptions, drills: int) -> int:
-    """Workers: as many as asked for, with `auto` as there are processors, and no more than drills."""
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = here if options.parallel in ("auto", None) else int(options.parallel)
+    """Workers: as many as asked for, and no more than drills.
+
+    With `auto` one more than there are processors: drills mostly wait. It works only while that is easy.
+    """
+    asked = processors() + 1 if options.parallel in ("auto", None) else int(options.parallel)
     return max(1, min(asked, drills))
+
+
+def processors() -> int:
+    """Those that this process may have."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def burns_processor(plan: Plan) -> bool:
@@ -73,6 +81,7 @@ class _Run:
         self._gone: list[str] = []
         self._wrong: str | None = None
         self._halted = False
+        self._processors = processors()
         self._anybody_drilled = False
         """whether anything is measured by anybody yet: before, sandboxes start"""
 
@@ -140,23 +149,43 @@ class _Run:
                 continue
             if self._waiting and self._may_begin():
                 self._begin(worker, self._waiting, self._best_for(worker))
-            elif not self._waiting and self._waiting_alone and not self._busy:
-                self._begin(worker, self._waiting_alone, self._waiting_alone[0])
+        if not self._waiting and self._waiting_alone and self._workers and not self._busy:
+            job = self._waiting_alone[0]
+            self._begin(self._at_home(job), self._waiting_alone, job)
 
     def _may_begin(self) -> bool:
         """Whether there is room for one more. The first ones, one a processor, start their sandboxes together."""
         busy = self._busy
         if any(worker.job is not None and worker.job.path.stem in self._alone for worker in busy):
             return False
-        starting = not self._anybody_drilled and len(busy) < (os.cpu_count() or 1)
-        return not busy or starting or self._room.why_not() is None
+        easily = self._options.parallel == "auto" and len(busy) >= self._processors
+        starting = not self._anybody_drilled and len(busy) < self._processors
+        return not busy or starting or self._room.why_not(easily=easily) is None
 
     def _best_for(self, worker: Worker) -> Job:
-        """The longest that waits at the time scale of its sandbox, of a system that is there; else the longest."""
+        """The longest that waits at the time scale of its sandbox, of a system that is there.
+
+        Where none does, its sandbox will be another: at the time scale of which most wait for each worker that has it.
+        """
         scale, systems = self._there[worker.name]
         same = [job for job in self._waiting if job.scale == scale]
         there = [job for job in same if self._system(job) in systems]
-        return (there or same or self._waiting)[0]
+        return (there or same or self._most_missed())[0]
+
+    def _most_missed(self) -> list[Job]:
+        """Those that wait at one time scale, the longest first."""
+        had = Counter(scale for scale, _ in self._there.values())
+        waiting = Counter(job.scale for job in self._waiting)
+        scale = max(waiting, key=lambda scale: waiting[scale] / (1 + had[scale]))
+        return [job for job in self._waiting if job.scale == scale]
+
+    def _at_home(self, job: Job) -> Worker:
+        """Of idle workers the one whose sandbox would do, if there is one."""
+        home = (job.scale, True)
+        return max(
+            self._workers,
+            key=lambda worker: (self._there[worker.name][0], self._system(job) in self._there[worker.name][1]) == home,
+        )
 
     def _system(self, job: Job) -> str:
         return self._plans[job.path.stem].system.system
