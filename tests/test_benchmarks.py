@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.checkers.histories import Scene
+from tests.checkers.histories import Scene, passing
 
 from tocsin.checkers import judge
+from tocsin.commands.run import summarise
+from tocsin.drill.answers import enough_before
+from tocsin.model.experiment import LoadPlan
+from tocsin.model.verdict import Outcome
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "run.py"
 
@@ -43,8 +47,10 @@ def test_what_needs_no_sandbox_is_measured() -> None:
 def test_overhead_is_what_remains_beyond_the_waits(benchmark: dict[str, Any]) -> None:
     scene = Scene()
     events = list(scene.history())
-    baseline, window, slowest_to_clear, stay_clear = 240, 660, max(clear for _, clear in scene.rings.values()), 60
-    waits = (baseline + window + slowest_to_clear + stay_clear) / scene.scale
+    window, slowest_to_clear, stay_clear = 660, max(clear for _, clear in scene.rings.values()), 60
+    answers = enough_before(scene.experiment(), scene.system, scene.scale) / LoadPlan().arrivals_per_s
+    assert answers > scene.experiment().extension.baseline / scene.scale
+    waits = answers + (window + slowest_to_clear + stay_clear) / scene.scale
     assert benchmark["configured_waits"](events, judge(events)) == pytest.approx(waits, abs=0.1)
     assert benchmark["duration"](events) == pytest.approx(events[-1].at - events[0].at)
 
@@ -56,6 +62,25 @@ def test_unanswered_arrivals_lower_the_share(benchmark: dict[str, Any]) -> None:
         for event in Scene().history()
     ]
     assert benchmark["load"](silent).figure == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "outcome", "again", "met"),
+    [
+        (16, Outcome.PASS, 0, True),
+        (17, Outcome.PASS, 0, False),
+        (9, Outcome.FAIL, 0, False),
+        (9, Outcome.PASS, 1, False),
+    ],
+)
+def test_all_drills_count_only_where_each_passes_at_once(
+    benchmark: dict[str, Any], wall_s: float, outcome: Outcome, again: int, met: bool
+) -> None:
+    good = judge(passing())
+    told = summarise([good, good.model_copy(update={"experiment": "other", "outcome": outcome})], 0, wall_s)
+    row = benchmark["of_all_drills"](wall_s, told, again)
+    assert (row.figure, row.met) == (wall_s / 2, met)
+    assert ("other fail" in row.note) is (outcome is Outcome.FAIL)
 
 
 def test_a_missed_target_is_told(benchmark: dict[str, Any]) -> None:
