@@ -72,19 +72,26 @@ def test_tasks_that_were_replaced_before_anybody_looked_are_vouched_for(
     assert life.process().undo_all(life.open) == []
 
 
-@pytest.mark.parametrize("kind", ["rds_reboot"])
-def test_a_reboot_that_was_over_before_anybody_looked_is_vouched_for(
-    account: StubAws, life: FaultBench, kind: str
+@pytest.mark.parametrize(
+    ("kind", "service", "call"),
+    [
+        ("rds_reboot", "rds", "reboot_db_instance"),
+        ("elasticache_failover", "elasticache", "test_failover"),
+        ("elasticache_reboot", "elasticache", "reboot_cache_cluster"),
+    ],
+)
+def test_what_was_over_before_anybody_looked_is_vouched_for(
+    account: StubAws, life: FaultBench, kind: str, service: str, call: str
 ) -> None:
-    rds = account.services["rds"]
-    reboot = rds.reboot_db_instance
+    stub = account.services[service]
+    breaks = getattr(stub, call)
 
-    def reboot_and_stand_still(asked: Asked) -> Asked:
-        answer: Asked = reboot(asked)
+    def break_and_stand_still(asked: Asked) -> Asked:
+        answer: Asked = breaks(asked)
         account.clock.sleep(120.0)
         return answer
 
-    rds.reboot_db_instance = reboot_and_stand_still
+    setattr(stub, call, break_and_stand_still)
     assert life.inject(kind, **ARGUMENTS[kind]) is FaultStage.EFFECTIVE
     assert life.process().undo_all(life.open) == []
 

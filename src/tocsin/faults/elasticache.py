@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tocsin.aws.iam import Arns
+from tocsin.aws.iam import ANY, Arns
+from tocsin.aws.pages import listed
 from tocsin.aws.target import Aws, aws_errors
 from tocsin.errors import NotFound
 from tocsin.faults.base import Fault, State, not_as_assumed
 
 _ID = r"^[a-zA-Z][a-zA-Z0-9-]{0,39}$"
+
+
+_FAILED_OVER = re.compile("Failover from .* completed")
+"""https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_TestFailover.html"""
+_RESTARTED = re.compile("restarted")
+"""https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/ElastiCacheSNS.html"""
+
+
+_Source = Literal["replication-group", "cache-cluster"]
 
 
 class ReplicationGroupState(State):
@@ -41,6 +54,8 @@ class _OnReplicationGroup(Fault[ReplicationGroupState]):
 
     def scope(self, action: str, arns: Arns) -> tuple[str, ...]:
         # Ids of the nodes begin with that of the group.
+        if action == "elasticache:DescribeEvents":
+            return ANY  # IAM limits events to no resource
         of_nodes = action in ("elasticache:DescribeCacheClusters", "elasticache:RebootCacheCluster")
         resource = f"cluster:{self.replication_group}-*" if of_nodes else f"replicationgroup:{self.replication_group}"
         return (arns("elasticache", resource),)
@@ -71,6 +86,17 @@ class _OnReplicationGroup(Fault[ReplicationGroupState]):
 
     def undo(self, aws: Aws, prior: ReplicationGroupState) -> None:
         """Nothing to do: AWS brings every node back."""
+
+    def _events(self, aws: Aws, of: _Source, name: str, since: float) -> list[str]:
+        """What ElastiCache says of a group or a node since then (epoch seconds); it keeps that for 14 days.
+
+        https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_DescribeEvents.html
+        """
+        at = datetime.fromtimestamp(since, UTC)
+        request = {"SourceType": of, "SourceIdentifier": name, "StartTime": at}
+        with aws_errors(f"reading the events of {name}"):
+            found = listed(aws.client("elasticache"), "describe_events", "Events", **request)
+            return [str(event["Message"]) for event in found if event["Date"] >= at]
 
     def _group(self, aws: Aws) -> dict[str, Any]:
         with aws_errors(f"looking for {self.resource}"):
@@ -103,6 +129,7 @@ class ElasticacheFailover(_OnReplicationGroup):
     permissions: ClassVar[tuple[str, ...]] = (
         "elasticache:DescribeReplicationGroups",
         "elasticache:DescribeCacheClusters",
+        "elasticache:DescribeEvents",
         "elasticache:TestFailover",
     )
 
@@ -124,6 +151,14 @@ class ElasticacheFailover(_OnReplicationGroup):
             NodeGroupId=self.node_group,
         )
 
+    def vouched(self, aws: Aws, prior: ReplicationGroupState, since: float) -> str | None:
+        """A failover may be over before anybody looked."""
+        told = self._events(aws, "replication-group", self.replication_group, since)
+        return next((f"ElastiCache says: {one}" for one in told if _FAILED_OVER.search(one)), None)
+
+    def look_ahead(self, aws: Aws, prior: ReplicationGroupState) -> None:
+        self._events(aws, "replication-group", self.replication_group, time.time())
+
 
 class ElasticacheReboot(_OnReplicationGroup):
     """Reboot every node of a replication group at once: an outage, and what the nodes held is lost.
@@ -138,6 +173,7 @@ class ElasticacheReboot(_OnReplicationGroup):
     permissions: ClassVar[tuple[str, ...]] = (
         "elasticache:DescribeReplicationGroups",
         "elasticache:DescribeCacheClusters",
+        "elasticache:DescribeEvents",
         "elasticache:RebootCacheCluster",
     )
 
@@ -164,6 +200,18 @@ class ElasticacheReboot(_OnReplicationGroup):
                 CacheClusterId=node["CacheClusterId"],
                 CacheNodeIdsToReboot=[one["CacheNodeId"] for one in node["CacheNodes"]],
             )
+
+    def vouched(self, aws: Aws, prior: ReplicationGroupState, since: float) -> str | None:
+        """A reboot may be over before anybody looked: then each node has restarted since."""
+        members = self._group(aws).get("MemberClusters", ())
+        told = {name: self._events(aws, "cache-cluster", name, since) for name in members}
+        restarted = [name for name, said in told.items() if any(_RESTARTED.search(one) for one in said)]
+        if not restarted or len(restarted) < len(told):
+            return None
+        return f"ElastiCache says that {', '.join(restarted)} restarted"
+
+    def look_ahead(self, aws: Aws, prior: ReplicationGroupState) -> None:
+        self._events(aws, "replication-group", self.replication_group, time.time())
 
 
 def _waits(group: Mapping[str, Any]) -> bool:

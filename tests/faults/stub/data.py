@@ -129,6 +129,8 @@ class ElastiCache:
     """One replication group of two nodes."""
 
     def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.events: list[tuple[tuple[str, str], Asked]] = []
         self.group = Thing(clock, "available")
         self.nodes = {"cache-001": Thing(clock, "available"), "cache-002": Thing(clock, "available")}
         self.set: Asked = {"AutomaticFailover": "enabled", "ClusterEnabled": False}
@@ -148,10 +150,21 @@ class ElastiCache:
         shown = {"CacheClusterId": name, "CacheClusterStatus": self.nodes[name].status}
         return {"CacheClusters": [{**shown, "CacheNodes": [{"CacheNodeId": "0001"}], **self.of_nodes}]}
 
+    def describe_events(self, asked: Asked) -> Asked:
+        now, of = datetime.fromtimestamp(self._clock.now, UTC), (asked["SourceType"], asked["SourceIdentifier"])
+        return {"Events": [one for key, one in self.events if key == of and asked["StartTime"] <= one["Date"] <= now]}
+
+    def _tells(self, kind: str, name: str, message: str) -> None:
+        at = datetime.fromtimestamp(self._clock.until(_TAKES_S), UTC)
+        self.events.append(((kind, name), {"Message": message, "Date": at}))
+
     def test_failover(self, asked: Asked) -> Asked:
         self.group.goes("modifying", "available")
+        told = "Failover from primary node cache-001 to replica node cache-002 completed"
+        self._tells("replication-group", "cache", told)
         return {}
 
     def reboot_cache_cluster(self, asked: Asked) -> Asked:
         self.nodes[asked["CacheClusterId"]].goes("rebooting cluster nodes", "available")
+        self._tells("cache-cluster", asked["CacheClusterId"], "Cache node 0001 restarted")
         return {}

@@ -63,6 +63,11 @@ def code(call: Any, **request: Any) -> str:
     return ""
 
 
+def last_event(shop: Shop, kind: str, name: str) -> str:
+    answer = shop.client("elasticache").describe_events(SourceType=kind, SourceIdentifier=name)
+    return str(answer["Events"][-1]["Message"])
+
+
 def refused(call: Any, **request: Any) -> str:
     found = code(call, **request)
     assert found
@@ -96,6 +101,8 @@ def test_the_endpoint_is_known_from_the_beginning_and_stays_through_a_failover(
     assert set(statuses(shop, "carts").values()) == {"available"}
     assert group(shop, "carts")["NodeGroups"][0]["PrimaryEndpoint"] == carts["PrimaryEndpoint"]
     assert eventually(lambda: shop.latest("AWS/ElastiCache", "IsPrimary", CacheClusterId=second)) == 1.0
+    told = f"Failover from primary node {first} to replica node {second} completed"
+    assert last_event(shop, "replication-group", "carts") == told
 
 
 def test_rebooted_nodes_lose_what_they_hold(shop: Shop, carts: dict[str, Any]) -> None:
@@ -106,6 +113,7 @@ def test_rebooted_nodes_lose_what_they_hold(shop: Shop, carts: dict[str, Any]) -
             assert answer["CacheCluster"]["CacheClusterStatus"] == "rebooting cluster nodes"
     wait_available(shop, "carts")
     assert (ask(carts["PrimaryEndpoint"], "PING"), ask(carts["PrimaryEndpoint"], "GET", "cart")) == (True, None)
+    assert {last_event(shop, "cache-cluster", node) for node in roles(shop, "carts")} == {"Cache node 0001 restarted"}
 
 
 def test_what_cannot_be_done_is_refused_as_by_aws(shop: Shop, carts: dict[str, Any]) -> None:

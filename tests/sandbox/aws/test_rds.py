@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pg8000.native
@@ -112,8 +113,10 @@ def orders(shop: Shop) -> Iterator[str]:
 def test_a_reboot_breaks_connections_and_keeps_data_and_endpoint(shop: Shop, orders: str) -> None:
     rds = shop.client("rds")
     add(shop, orders, "before")
-    at, connection = address(shop, orders), connect(shop, orders)
-    for _ in range(TRIES):
+    at, connection, since = address(shop, orders), connect(shop, orders), datetime.now(UTC)
+    reboots = 0
+    while reboots < TRIES:
+        reboots += 1
         answer = rds.reboot_db_instance(DBInstanceIdentifier=orders)
         assert answer["DBInstance"]["DBInstanceStatus"] == "rebooting"
         with pytest.raises(GONE):
@@ -127,6 +130,8 @@ def test_a_reboot_breaks_connections_and_keeps_data_and_endpoint(shop: Shop, ord
         pytest.fail(f"in {TRIES} tries nobody saw the instance away; seen last: {seen}")
     assert "before" in rows(shop, orders)
     assert address(shop, orders) == at
+    events = rds.describe_events(SourceIdentifier=orders, SourceType="db-instance", StartTime=since)["Events"]
+    assert [event["Message"] for event in events] == ["DB instance restarted."] * reboots
 
 
 def test_a_stopped_instance_keeps_its_data(shop: Shop, orders: str) -> None:

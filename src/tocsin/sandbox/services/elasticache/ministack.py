@@ -21,6 +21,7 @@ from tocsin.sandbox.services.elasticache.plant import (
     AVAILABLE,
     CREATING,
     FAILED,
+    REBOOTING,
     CacheGroup,
     ElastiCachePlant,
     GroupView,
@@ -207,7 +208,6 @@ class ElastiCache:
             return self._error("CacheClusterNotFound", f"Cluster {name} not found", 404)
         if record["CacheClusterStatus"] != AVAILABLE or not self._plant.reboot(name):
             return self._error("InvalidCacheClusterState", f"Cluster {name} is {record['CacheClusterStatus']}")
-        self._elasticache._record_event(name, "cache-cluster", "Cache cluster rebooted")
         result = "RebootCacheClusterResult"
         return self._xml("RebootCacheCluster", f"<{result}>{self._cluster_xml(record)}</{result}>")
 
@@ -252,6 +252,7 @@ class ElastiCache:
 
     def _show(self) -> None:
         """Say in the records of the AWS API how everything really is."""
+        self._tell()
         views, clusters = self._plant.views(), self._clusters()
         for group in self._wanted():
             unborn = FAILED if group.identifier in self._failed else CREATING
@@ -261,6 +262,29 @@ class ElastiCache:
                     _show_cluster(clusters[node], view, unborn)
         for name, record in self._groups().items():
             _show_group(record, views.get(name), FAILED if name in self._failed else CREATING)
+
+    def _tell(self) -> None:
+        """Record what has come to an end since the records were written last, in the words of AWS."""
+        views = self._plant.views()
+        for (account, region, name), record in list(self._elasticache._replication_groups._data.items()):
+            before, now = _primary(record), views[name].primary if name in views else None
+            if before is not None and now is not None and before != now:
+                told = f"Failover from primary node {before} to replica node {now} completed"
+                self._event((account, region), "replication-group", name, told)
+        restarted = {node for view in views.values() for node, status in view.nodes.items() if status == AVAILABLE}
+        for (account, region, name), record in list(self._elasticache._clusters._data.items()):
+            if name in restarted and record["CacheClusterStatus"] == REBOOTING:
+                self._event((account, region), "cache-cluster", name, "Cache node 0001 restarted")
+
+    def _event(self, scope: Scope, kind: str, name: str, told: str) -> None:
+        with self._ministack.scope(scope):
+            self._elasticache._record_event(name, kind, told)
+
+
+def _primary(record: Mapping[str, Any]) -> str | None:
+    """The node of a group that is its primary, as far as its record says."""
+    members = (one for group in record["NodeGroups"] for one in group["NodeGroupMembers"])
+    return next((str(one["CacheClusterId"]) for one in members if one.get("CurrentRole") == "primary"), None)
 
 
 def _show_group(record: dict[str, Any], view: GroupView | None, unborn: str) -> None:
