@@ -47,8 +47,9 @@ lint: setup  ## ruff: rules and format
 types: setup  ## mypy --strict on src/
 	@$(BIN)/mypy
 
-sweep: setup  ## end N=200 drills at every boundary and by chance, most by SIGKILL; recover, compare the account (SEED=... repeats, JOBS=2)
-	@$(BIN)/python -m tests.sweep --kills $(or $(N),200) $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED))
+sweep: setup  ## end N=200 drills at every boundary and by chance, most by SIGKILL; recover, compare the account (SEED=... repeats, JOBS=2, PARALLEL=60 also ends runs side by side)
+	@$(BIN)/python -m tests.sweep --kills $(or $(N),200) $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(PARALLEL),--parallel $(PARALLEL))
 
 fuzz: setup  ## spoil N=1000 files of every kind that people write: each gets an answer (SEED=... repeats)
 	@$(BIN)/python -m tests.fuzz --cases $(or $(N),1000) $(if $(SEED),--seed $(SEED))

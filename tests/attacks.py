@@ -12,6 +12,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "test_kill_9_in_the_fault_act_is_mended_by_recover",
         "test_killed_anywhere_every_fault_is_undone_by_recover",
         "test_a_process_that_somebody_elses_code_ended_is_named_and_undone",
+        "test_whoever_is_ended_nothing_is_left_in_the_places_of_all_workers",
         "test_what_died_in_two_regions_is_undone_in_both",
         "test_rollbacks_that_a_dead_drill_owed_are_named_and_then_run",
         "test_the_sessions_of_a_killed_process_are_gone",

@@ -6,12 +6,15 @@ python -m tests.sweep.bugs NAME     `tocsin recover` with that bug
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
 
 from tocsin.actors.context import StopRequest
 from tocsin.aws.target import Aws
+from tocsin.commands.parallel import places
 from tocsin.errors import Refused
 from tocsin.faults.lifecycle import FaultLifecycle
 from tocsin.faults.rds import ProxyPoolState, RdsProxyThrottle
@@ -96,12 +99,32 @@ def _the_end_that_is_asked_for_is_seen_late() -> None:
     StopRequest.ask = late  # type: ignore[method-assign]
 
 
+def _a_worker_whose_run_is_gone_ends_at_once() -> None:
+    """It does not undo first."""
+    asked = StopRequest.ask
+
+    def ends(self: StopRequest, reason: Refused, came_at: float | None = None) -> None:
+        if "the end of the run that began it" in str(reason):
+            os.kill(os.getpid(), signal.SIGKILL)
+        asked(self, reason, came_at)
+
+    StopRequest.ask = ends  # type: ignore[method-assign]
+
+
+def _recover_forgets_a_worker() -> None:
+    """The last one."""
+    known = places.places_of
+    places.places_of = lambda root: known(root)[:-1]  # type: ignore[attr-defined]
+
+
 BUGS: dict[str, Callable[[], None]] = {
     "ledger written after the injection": _ledger_written_after_the_injection,
     "undo restores half and does not look": _undo_restores_half_and_does_not_look,
     "an end that is asked for undoes nothing": _an_end_that_is_asked_for_undoes_nothing,
     "the undo waits when the end is asked for": _the_undo_waits_when_the_end_is_asked_for,
     "the end that is asked for is seen late": _the_end_that_is_asked_for_is_seen_late,
+    "a worker whose run is gone ends at once": _a_worker_whose_run_is_gone_ends_at_once,
+    "recover forgets a worker": _recover_forgets_a_worker,
 }
 
 

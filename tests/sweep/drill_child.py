@@ -78,6 +78,8 @@ class Job(Model):
     """SIGKILL after so many wall seconds, wherever it is then."""
     bug: str = ""
     """A bug to plant: a name of `bugs.BUGS`."""
+    workers: str = ""
+    """Of a run side by side: what its workers are to do, a `worker_child.Plan` as JSON."""
 
 
 class Told(Model):
@@ -132,11 +134,14 @@ def _drill(job: Job, writer: int) -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        # The drill waits a second after each deadline for what real traffic may still show: here is none.
-        view._SLACK_WALL_S = 0.05
+        without_slack()
         if job.bug:
             bugs.plant(job.bug)
         moments.install()
+        if job.workers:
+            from tests.sweep.worker_child import begin_such_workers
+
+            begin_such_workers(job.workers)
         # As at a terminal, also where the sweep itself was begun with `nohup`, or in the background of a script.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
@@ -150,6 +155,11 @@ def _drill(job: Job, writer: int) -> None:
             sys.stderr.flush()
         os.write(writer, Told(calls=moments.calls, sent_at=moments.sent_at).model_dump_json().encode())
         os._exit(code)
+
+
+def without_slack() -> None:
+    """The drill waits a second after each deadline for what real traffic may still show: here is none."""
+    view._SLACK_WALL_S = 0.05
 
 
 class Moments:

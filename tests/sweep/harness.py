@@ -171,12 +171,32 @@ class Range:
         Raises:
             RuntimeError: the sandbox did not come up.
         """
+        self.write_project()
+        self.up()
+        self.write_experiments()
+
+    def write_project(self) -> None:
+        """The files of a checkout, as the replica needs them to be deployed."""
         for name in ("contracts", "loadtests", "replicas", "synthetics"):
             (self.root / name).symlink_to(ROOT / name)
         shutil.copytree(ROOT / "systems", self.root / "systems")
+
+    def up(self) -> None:
+        """Start the sandbox with the replica, and what faults need beside it.
+
+        Raises:
+            RuntimeError: the sandbox did not come up.
+        """
         up = self.tocsin("sandbox", "up", SYSTEM, "--time-scale", str(SCALE))
         if up.returncode != 0:
             raise RuntimeError(f"expected a sandbox, found: {up.stdout}{up.stderr}")
+        self._target = replace(load_target(self.root, "sandbox"), region=REGION)
+        state = control.status(self.root)
+        assert state is not None
+        make_resources(state.account)
+
+    def write_experiments(self) -> None:
+        """The bare experiments, and the system without anybody who watches it."""
         path = self.root / "systems" / f"{SYSTEM}.yaml"
         system = yaml.safe_load(path.read_text())
         bare = {name: system[name] for name in ("system", "title", "region", "endpoint", "third_parties")}
@@ -189,10 +209,6 @@ class Range:
         for kind in FAULTS:
             for variant, found in {"": bare_experiment(kind), **slow_experiments(kind, url)}.items():
                 self.experiment(kind, variant).write_text(yaml.safe_dump(found, sort_keys=False))
-        self._target = replace(load_target(self.root, "sandbox"), region=REGION)
-        state = control.status(self.root)
-        assert state is not None
-        make_resources(state.account)
 
     def stop(self) -> None:
         """End the forking process and the sandbox.
