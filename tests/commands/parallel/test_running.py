@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Literal, cast
 
+import pytest
 from rich.console import Console
 from tests.checkers.histories import Scene, passing
 from tests.checkers.test_machine import lost
@@ -51,10 +52,17 @@ class Measured:
 
 
 class Stage:
-    """A run of some experiments with two workers, or as many as there are names."""
+    """A run of some experiments with two workers, or more."""
 
-    def __init__(self, *names: str, parallel: int | Literal["auto"] = 2, workers: int = 2, auto: bool = False) -> None:
-        options = RunOptions(root=ROOT, parallel=parallel, auto_scale=auto)
+    def __init__(
+        self,
+        *names: str,
+        parallel: int | Literal["auto"] = 2,
+        workers: int = 2,
+        auto: bool = False,
+        scale: float | None = None,
+    ) -> None:
+        options = RunOptions(root=ROOT, parallel=parallel, auto_scale=auto, time_scale=scale)
         plans = plan_all([ROOT / "experiments" / f"{name}.yaml" for name in names], options)
         self.room, self.workers = Measured(), [Idle(str(number + 1)) for number in range(workers)]
         self._run = _Run(plans, options, ROOT, {}, cast("Room", self.room))
@@ -167,6 +175,21 @@ def test_a_failure_at_full_processors_is_once_more_alone_at_the_end() -> None:
     assert "the processors of this machine were taken" in again.first.because
     stage.ends(0, taken(as_in_the_field(), ALL))
     assert stage.give_out() == [None, None], "twice is enough"
+
+
+@pytest.mark.parametrize(("auto", "scale"), [(True, 60.0), (False, 120.0)], ids=["chosen", "asked for"])
+def test_the_second_try_of_a_drill_on_a_chosen_time_scale_is_slower(auto: bool, scale: float) -> None:
+    stage = Stage("clocked/redis-down", auto=auto, scale=None if auto else 120.0)
+    stage.give_out()
+    first = stage.workers[0].job
+    assert first is not None
+    assert first.scale == 120
+    stage.ends(0, taken(as_in_the_field(), ALL))
+    stage.give_out()
+    again = stage.workers[0].job
+    assert again is not None
+    assert again.scale == scale
+    assert ("did not keep up" in again.because) is auto
 
 
 def test_a_failure_that_no_machine_makes_is_not_tried_again() -> None:

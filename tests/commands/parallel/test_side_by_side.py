@@ -333,13 +333,18 @@ def test_each_drill_has_the_time_scale_that_it_bears_and_a_sandbox_for_it(projec
     process = project.begin(scale="auto", workers="1")
     code = project.ended(process)
     assert code == project.run.exit_code, project.told
-    assert {drill.experiment: drill.scale for drill in project.run.drills} == {"slow": 90, "fast": 120}
+    tries = {name: project.root / "out" / name / "first-try" for name in ("slow", "fast")}
+    chosen = {"slow": 90, "fast": 120}
+    assert {drill.experiment: drill.scale for drill in project.run.drills} == {
+        name: 60 if first.exists() else chosen[name] for name, first in tries.items()
+    }
     second_tries = project.told.count("once more at the end, alone")  # on a busy machine; each has a sandbox, too
     assert project.told.count("worker 1: ready") == 2 + second_tries, "another time scale is another sandbox"
     reason = "not 120: the experiment says at most 100, because the desk takes its time"
     plan = json.loads((project.root / "out" / "plan.json").read_text())
     assert {drill["experiment"]: drill["scale_because"] for drill in plan["drills"]}["slow"] == reason
-    assert reason in (project.root / "out" / "slow" / "report.html").read_text()
+    first = tries["slow"] if tries["slow"].exists() else tries["slow"].parent
+    assert reason in (first / "report.html").read_text()
     assert project.left() == []
 
 

@@ -18,7 +18,7 @@ from tocsin.drill.options import DEFAULT_SCALE, RunOptions
 from tocsin.drill.plan import Plan, faults
 from tocsin.drill.scales import choice_of
 from tocsin.errors import InvalidInput, SandboxError
-from tocsin.model.events import DrillStarted, Event, MachineLagged
+from tocsin.model.events import DrillStarted, Event, FirstTry, MachineLagged
 from tocsin.model.verdict import Verdict
 from tocsin.project.histories import stream_history
 
@@ -89,6 +89,14 @@ class _Run:
         path = Path(self._plans[slug].loaded.experiment.path)  # as it was given: workers are where we are
         chosen = choice_of(self._plans[slug], self._options, self._options.time_scale or DEFAULT_SCALE)
         return Job(path=path, out=self._out, scale=chosen.scale, because=chosen.because)
+
+    def _second(self, slug: str, first: FirstTry) -> Job:
+        """The second try of a drill; slower where its time scale was chosen: a late timer is less of a minute then."""
+        job = self._job(slug)
+        if not self._options.auto_scale or job.scale <= DEFAULT_SCALE:
+            return job.model_copy(update={"first": first})
+        because = f"not {job.scale:g}: this machine did not keep up with the first try"
+        return job.model_copy(update={"first": first, "scale": DEFAULT_SCALE, "because": because})
 
     @property
     def _busy(self) -> list[Worker]:
@@ -233,7 +241,7 @@ class _Run:
         self._options.note(f"{len(self._done)} of {len(self._plans)} done: {slug} is {drilled[1].outcome.value}")
         if again is not None and not self._options.stop.is_set():
             self._options.note(f"this machine did not keep up with {slug}: once more at the end, alone")
-            self._waiting_alone.append(self._job(slug).model_copy(update={"first": again}))
+            self._waiting_alone.append(self._second(slug, again))
             self._alone.add(slug)
         if self._options.exit_first and failed(drilled[1]):
             self._forget_the_rest()
