@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from functools import partial
 
 import psutil
 import pytest
@@ -34,6 +35,7 @@ def run(stage: Stage, act: Act = Act.BASELINE, expect: Expect | None = None) -> 
     actor = ContractActor(stage.context(expect=expect))
     actor.start_act(act)
     actor.wait(act, PATIENCE_S)
+    actor.stop()
     return last_run(stage)
 
 
@@ -139,6 +141,7 @@ def test_a_killed_child_is_told(stage: Stage) -> None:
     wait_for("the child", lambda: bool(children()))
     os.kill(children()[0].pid, signal.SIGKILL)
     actor.wait(Act.BASELINE, PATIENCE_S)
+    actor.stop()
     assert not last_run(stage).complete
     died = [event for event in stage.events() if isinstance(event, ActorDied)]
     assert [event.actor for event in died] == ["contract baseline"]
@@ -148,6 +151,7 @@ def test_a_run_that_takes_too_long_is_cut_short_and_says_so(stage: Stage) -> Non
     actor = ContractActor(stage.context())
     actor.start_act(Act.BASELINE)
     actor.wait(Act.BASELINE, 0.1)
+    actor.stop()
     assert not last_run(stage).complete
     assert last_run(stage).detail == "cut short after 0.1 s"
     assert not children()
@@ -161,6 +165,7 @@ def test_a_stopped_drill_does_not_wait_for_it(stage: Stage) -> None:
     context.stop.ask(Interrupted("SIGINT"))
     with pytest.raises(Interrupted):
         actor.wait(Act.BASELINE, PATIENCE_S)
+    actor.stop()
     actor.stop()
     actor.stop()
     assert not last_run(stage).complete
@@ -187,6 +192,7 @@ def test_the_token_is_sent_and_written_nowhere(stage: Stage, shop: Shop) -> None
     actor = ContractActor(context, OneToken(context.target, system))
     actor.start_act(Act.BASELINE)
     actor.wait(Act.BASELINE, PATIENCE_S)
+    actor.stop()
     assert "Bearer planted-token-of-buyer" in shop.authorizations
     assert last_run(stage).failures
     files = [path for path in stage.root.rglob("*") if path.is_file()]
@@ -217,6 +223,7 @@ def test_nothing_is_sent_as_somebody_whose_name_has_not_the_mark(
     actor = ContractActor(context, OneToken(context.target, system))
     actor.start_act(Act.BASELINE)
     actor.wait(Act.BASELINE, PATIENCE_S)
+    actor.stop()
     assert bool(shop.authorizations) is sent
     assert ("to carry the mark of `test_data` (drill-)" in last_run(stage).detail) is not sent
 
@@ -231,7 +238,9 @@ def test_an_unknown_identity_is_refused_with_the_near_match(stage: Stage) -> Non
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if "tocsin.actors.contract_child" in line_of(one)]
+    """The runs: forks of the parent, with its name."""
+    ours = [one for one in psutil.Process().children(recursive=True) if "tocsin.actors.contract_forks" in line_of(one)]
+    return [one for one in ours if one.ppid() != os.getpid()]
 
 
 def line_of(process: psutil.Process) -> str:
@@ -270,3 +279,26 @@ def test_without_a_cache_of_the_user_they_are_made_once_for_a_checkout(
     monkeypatch.setenv("XDG_CACHE_HOME", str(nowhere))
     run(stage)
     assert list(stage.root.glob(".tocsin/hypothesis/unicode_data/*/charmap.json.gz"))
+
+
+def test_a_parent_that_is_killed_between_two_runs_is_replaced(stage: Stage) -> None:
+    """It has one thread as long as it forks: another one's locks would be copied as they are."""
+    actor = ContractActor(stage.context())
+    for act in (Act.BASELINE, Act.RECOVERY):
+        actor.start_act(act)
+        actor.wait(act, PATIENCE_S)
+        assert last_run(stage).complete, last_run(stage).detail
+        (parent,) = parents()
+        assert parent.num_threads() == 1
+        parent.kill()
+        wait_for("its end", partial(has_ended, parent))
+    actor.stop()
+
+
+def has_ended(child: psutil.Process) -> bool:
+    """Also before its exit code is asked for."""
+    return child.status() == psutil.STATUS_ZOMBIE
+
+
+def parents() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children() if "tocsin.actors.contract_forks" in line_of(one)]

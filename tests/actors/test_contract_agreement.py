@@ -88,6 +88,7 @@ def refused_by_contract_tests(stage: Stage) -> set[str]:
     actor = ContractActor(stage.context())
     actor.start_act(Act.BASELINE)
     actor.wait(Act.BASELINE, PATIENCE_S)
+    actor.stop()
     ran = next(event for event in reversed(stage.events()) if isinstance(event, ContractRan))
     assert ran.complete, ran.detail
     return {failure.operation for failure in ran.failures}

@@ -18,6 +18,7 @@ def run(stage: Stage, act: Act, expect: Expect | None = None) -> ContractRan:
     actor = ContractActor(stage.context(expect=expect))
     actor.start_act(act)
     actor.wait(act, PATIENCE_S)
+    actor.stop()
     return next(event for event in reversed(stage.events()) if isinstance(event, ContractRan))
 
 

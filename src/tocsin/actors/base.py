@@ -122,6 +122,35 @@ class PollingActor(ThreadActor):
         super().stop()
 
 
+class Process(Protocol):
+    """What `Child` needs of a process: `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Also the number of its session."""
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """What it is told."""
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """What it prints."""
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code. Raises subprocess.TimeoutExpired."""
+
+
+class Forking(Protocol):
+    """A process that forks others (`tocsin.actors.forks`)."""
+
+    def fork(self, argv: Sequence[str], cwd: Path, pass_fds: Sequence[int]) -> Process:
+        """Start one in a session of its own, in which the descriptors have the same numbers."""
+
+
 class Child:
     """A child process in a session of its own, which ends when its parent does, however the parent ends.
 
@@ -139,19 +168,24 @@ class Child:
         env: Mapping[str, str],
         first_line: str = "",
         pass_fds: Sequence[int] = (),
+        forked_by: Forking | None = None,
     ) -> None:
+        """Start it.
+
+        Args:
+            argv: the program and its arguments; of a fork, its arguments as `sys.argv` has them.
+            cwd: its working directory.
+            log: what it prints is added to this file.
+            env: beside the environment of this process; a fork has that of its parent.
+            first_line: what it is told first.
+            pass_fds: descriptors that it inherits.
+            forked_by: its parent; None for a process of its own program.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                list(argv),
-                cwd=cwd,
-                env={**os.environ, **env},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=tuple(pass_fds),
+            self._process: Process = (
+                _started(argv, cwd, env, pass_fds) if forked_by is None else forked_by.fork(argv, cwd, pass_fds)
             )
             descriptor = os.dup(output.fileno())
         self._logging = threading.Thread(target=self._keep, args=(descriptor,), name=f"log {log.name}", daemon=True)
@@ -218,3 +252,16 @@ class Child:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
+
+
+def _started(argv: Sequence[str], cwd: Path, env: Mapping[str, str], pass_fds: Sequence[int]) -> Process:
+    return subprocess.Popen(
+        list(argv),
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=tuple(pass_fds),
+    )

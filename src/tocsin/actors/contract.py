@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from tocsin.actors.attended import attended
 from tocsin.actors.base import STOP_WITHIN_S, Child
 from tocsin.actors.context import RunContext
 from tocsin.actors.contract_order import Order
+from tocsin.actors.forks import Forks
 from tocsin.actors.identities import Identities
 from tocsin.errors import InvalidInput, near_match
 from tocsin.masking import mask_document
@@ -50,6 +50,7 @@ _AUTH_CHECK = ",ignored_auth"
 # A slow answer keeps the contract: longer than functions may run that answer people, whose end API Gateway announces.
 _REQUEST_TIMEOUT_S = 11
 _NETWORK_ERROR = "Network Error"
+_LOOK_WALL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,13 @@ class _Seen:
 
 
 class _Run:
-    """One child process and the thread that listens to it."""
+    """One child process, a fork of `forks`, and the thread that listens to it."""
 
-    def __init__(self, ctx: RunContext, act: Act, plan: _Plan) -> None:
+    def __init__(self, ctx: RunContext, act: Act, plan: _Plan, forks: Forks) -> None:
         self._ctx = ctx
         self._act = act
         self._plan = plan
+        self._forks = forks
         self._report = ctx.directory / f"contract-{act.value}.json"
         self._log = ctx.directory / f"contract-{act.value}.log"
         self._child: Child | None = None
@@ -181,6 +183,8 @@ class _Run:
 
     def _start_child(self, descriptor: int) -> Child | None:
         order = Order(descriptor, self._plan.accepted, self._plan.token())
+        while self._cut is None and not self._forks.is_ready(_LOOK_WALL_S):
+            pass  # the first run waits for the imports
         config = self._ctx.directory / "contract.toml"
         config.write_text(_CONFIG, encoding="utf-8")
         with self._lock:
@@ -189,16 +193,17 @@ class _Run:
                     self._argv(config),
                     cwd=self._ctx.directory,
                     log=self._log,
-                    env={"HYPOTHESIS_STORAGE_DIRECTORY": str(_tables(self._ctx.root))},
+                    env={},
                     first_line=order.to_line(),
                     pass_fds=[descriptor],
+                    forked_by=self._forks,
                 )
             return self._child
 
     def _argv(self, config: Path) -> list[str]:
         depth = self._plan.depth
         return [
-            *(sys.executable, "-m", "tocsin.actors.contract_child", "--config-file", str(config)),
+            *("st", "--config-file", str(config)),
             *("run", str(self._plan.file), "--url", self._plan.url, "--checks", self._checks()),
             *("--phases", depth.phases, "--max-examples", str(depth.examples), "--seed", str(self._ctx.seed)),
             *("--mode", depth.mode, *(["--max-time", str(depth.max_time_s)] if depth.max_time_s else [])),
@@ -282,11 +287,16 @@ class ContractActor:
         self._identities = identities or Identities(ctx.target, ctx.system)
         self._depth = depth
         self._runs: dict[Act, _Run] = {}
+        self._forks: Forks | None = None
 
     def start_act(self, act: Act) -> None:
         """Begin the run of an act, and return at once; a run of an earlier act that still goes on is ended."""
-        self.stop()
-        self._runs[act] = run = _Run(self._ctx, act, self._plan(act))
+        self._end_runs()
+        if self._forks is not None and not self._forks.is_alive():
+            self._forks.stop()
+            self._forks = None
+        self._forks = self._forks or self._new_forks()
+        self._runs[act] = run = _Run(self._ctx, act, self._plan(act), self._forks)
         run.start()
 
     def wait(self, act: Act, wall_s: float) -> None:
@@ -305,8 +315,22 @@ class ContractActor:
 
     def stop(self) -> None:
         """End what still runs; its result is recorded as incomplete."""
+        self._end_runs()
+        if self._forks is not None:
+            self._forks.stop()
+            self._forks = None
+
+    def _end_runs(self) -> None:
         for run in self._runs.values():
             run.stop("the drill went on before it was done")
+
+    def _new_forks(self) -> Forks:
+        return Forks(
+            "tocsin.actors.contract_forks",
+            cwd=self._ctx.directory,
+            log=self._ctx.directory / "contract.log",
+            env={"HYPOTHESIS_STORAGE_DIRECTORY": str(_tables(self._ctx.root))},
+        )
 
     def _plan(self, act: Act) -> _Plan:
         degraded = self._ctx.experiment.extension.expect.degraded

@@ -1,6 +1,6 @@
 """The child process of a contract test: Schemathesis' own command line, with what a drill needs to know told live.
 
-Run as `python -m tocsin.actors.contract_child ARGUMENTS OF st`. The first line of its standard input is an `Order`;
+It is a fork of `contract_forks`, with the arguments of `st`. The first line of its standard input is an `Order`;
 the end of its standard input ends it. One JSON line for every answer and every failure goes to the order's file
 descriptor, so that a run that is cut short has still told what it saw.
 """
@@ -49,7 +49,7 @@ def main() -> None:
         if order.token is not None:
             _send_token(order.token)
         _parse_one_at_a_time()
-        _make_tables()
+        make_tables()
         command_line(prog_name="st")
 
 
@@ -77,7 +77,7 @@ def _parse_one_at_a_time() -> None:
     builtins.compile = locked
 
 
-def _make_tables() -> None:
+def make_tables() -> None:
     """Read Hypothesis' tables of Unicode, or make them: each of Schemathesis' workers would make all by itself."""
     characters(codec="utf-8").validate()
 
@@ -125,7 +125,3 @@ def _send_token(token: str) -> None:
             case.headers["Authorization"] = f"Bearer {data}"
 
     schemathesis.auth(refresh_interval=None)(BearerToken)
-
-
-if __name__ == "__main__":
-    main()
