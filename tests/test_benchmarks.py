@@ -86,3 +86,34 @@ def test_all_drills_count_only_where_each_passes_at_once(
 def test_a_missed_target_is_told(benchmark: dict[str, Any]) -> None:
     assert "(MISSED)" in benchmark["line"](benchmark["at_most"]("start", 9.0, "s", 8.0))
     assert "(met)" in benchmark["line"](benchmark["at_most"]("memory", 300.0, "MiB", 700))
+
+
+COUNTING = """
+import subprocess, sys, time
+from benchmarks.processors import Processors
+
+BURN = "import sys, time\\nwhile time.process_time() < float(sys.argv[1]): pass\\nprint(flush=True)\\nsys.stdin.read()"
+
+def burnt(wanted_s):
+    argv = [sys.executable, "-c", BURN, str(wanted_s)]
+    child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    return child
+
+before = burnt(1.0)
+with Processors() as count:
+    child = burnt(0.5)
+    while sum(count.taken.values()) < 0.4:  # looks every now and then
+        time.sleep(0.05)
+    child.communicate()
+before.communicate()
+print(sum(count.taken.values()))
+"""
+
+
+def test_of_a_child_counts_what_it_takes_meanwhile_also_when_it_has_ended() -> None:
+    """What a child took before is not counted, neither is what this process takes: it is of no other's children."""
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTING], cwd=SCRIPT.parents[1], capture_output=True, text=True, timeout=100, check=True
+    )
+    assert 0.4 <= float(done.stdout) < 1.0
