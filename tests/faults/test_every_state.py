@@ -134,6 +134,7 @@ def test_what_is_not_over_is_not_undone(account: StubAws, life: FaultBench, name
     assert life.inject(kind, **ARGUMENTS[kind]) is FaultStage.EFFECTIVE
     account.clock.sleep(600.0)
     becomes(account, value)
+    account.clock.shortest_sleep_s = 15.0
     left = life.process().undo_all(life.open)
     assert (left == []) is (value in AS_BEFORE[name])
     for entry in left:

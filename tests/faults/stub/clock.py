@@ -16,6 +16,8 @@ class Clock:
     def __init__(self, patch: Any, scale: float = 1.0) -> None:
         self.scale = scale
         self.now = 1_800_000_000.0
+        self.shortest_sleep_s = 0.0
+        """Time goes on in such steps at least: fewer looks of somebody who waits to the end of their patience."""
         self.ticks: list[Callable[[], None]] = []
         patch.setattr(time, "sleep", self.sleep)
         patch.setattr(time, "monotonic", lambda: self.now)
@@ -27,6 +29,6 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         """Let so many seconds pass, for everybody."""
-        self.now += seconds
+        self.now += max(seconds, self.shortest_sleep_s)
         for tick in self.ticks:
             tick()
