@@ -27,15 +27,20 @@ drill: setup  ## drill SYSTEM on the embedded sandbox and print the verdict
 all-drills: setup  ## every experiment of every system, side by side
 	@$(BIN)/tocsin run experiments --parallel auto
 
-# Tests mostly wait: three at once on two cores.
-test: setup lint types  ## lint, types, tests, planted bugs, healthy runs, a bounded kill sweep
-	@$(BIN)/pytest -n 3 --dist loadgroup -m 'not drill and not planted' --ignore tests/root
-	@$(BIN)/pytest -n 3 --maxschedchunk 1 -m planted
-	@$(BIN)/pytest -m drill tests/sweep
+# Tests mostly wait: more at once than there are cores. What has a sandbox together stays together, the longest begin
+# first, and only the files of a kind are collected, once a worker.
+BESIDE := --dist loadgroup --no-loadscope-reorder
 
-# One at a time: a drill under load needs the machine to itself.
-drills: setup  ## whole drills of the replicas, and every fault on them: the rest of the tests
-	@$(BIN)/pytest -m drill --ignore tests/sweep
+test: setup lint types  ## lint, types, tests, planted bugs, healthy runs, a bounded kill sweep
+	@$(BIN)/pytest -n 3 --dist loadgroup --ignore tests/root \
+		-m 'not planted and not sweep and not account and not drill and not all_drills'
+	@$(BIN)/pytest -n 3 $(BESIDE) \
+		-m 'planted or sweep' tests/planted tests/sweep tests/commands/parallel/test_side_by_side.py
+
+drills: setup  ## the rest of the tests: every fault on the replicas, their drills, every experiment
+	@$(BIN)/pytest -n 3 $(BESIDE) \
+		-m 'account or drill' tests/drill tests/second_target tests/commands/test_starts.py tests/sandbox/parts/test_containers.py
+	@$(BIN)/pytest -n 2 --dist loadgroup -m 'all_drills' tests/drill/test_all_drills.py tests/clocked
 
 root: setup  ## what only root can show: umasks, PostgreSQL under nobody, users of other kinds
 	@$(BIN)/pytest tests/root

@@ -15,10 +15,20 @@ import pytest
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With workers, `--dist loadgroup`: what is begun for a file or a folder is begun by one of them."""
+    """With workers, `--dist loadgroup`: what is begun for a file or a folder is begun by one of them; the many drills
+    of the shelf have a sandbox a worker. What takes longest begins first: at the end nobody waits for it.
+    """
     for item in items:
-        if item.get_closest_marker("xdist_group") is None and (where := shared_by(item)):
+        is_free = not (item.get_closest_marker("xdist_group") or item.get_closest_marker("planted"))
+        if is_free and (where := shared_by(item)):
             item.add_marker(pytest.mark.xdist_group(where))
+    items.sort(key=_takes, reverse=True)
+
+
+def _takes(item: pytest.Item) -> float:
+    """Seconds, roughly, of a test or of the group that it is in; 0 for most."""
+    mark = item.get_closest_marker("takes")
+    return float(mark.args[0]) if mark is not None else 0.0
 
 
 def shared_by(item: pytest.Item) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,36 @@ def test_a_swallowed_exception_is_counted(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", KEPT.values(), ids=KEPT)
 def test_an_exception_that_somebody_hears_of_is_not_counted(text: str, tmp_path: Path) -> None:
     assert list(counts.swallowed(written(tmp_path, text))) == []
+
+
+def unrun(makefile: str, files: dict[str, str]) -> list[str]:
+    """`FILE MARK` for each mark by which a run is chosen, in a file that no run of it collects."""
+    chosen = re.findall(r"-m '([^']*)'([^\n]*)", makefile)
+    places: dict[str, list[str]] = {}
+    for marks, directories in chosen:
+        for mark in re.findall(r"\w+", marks):
+            places.setdefault(mark, []).extend(directories.split())
+    return [
+        f"{file} {mark}"
+        for file, text in files.items()
+        for mark, below in places.items()
+        if f"pytest.mark.{mark}" in text and not any(f"{file}/".startswith(f"{place}/") for place in below)
+    ]
+
+
+def test_every_test_that_is_left_out_of_one_run_is_in_another() -> None:
+    # Two files write tests with marks, and root's are run by a target that chooses by none.
+    others = ("tests/test_house.py", "tests/test_shared.py", "tests/root/")
+    paths = {str(path.relative_to(house.ROOT)): path for path in house.ROOT.glob("tests/**/test_*.py")}
+    files = {name: path.read_text() for name, path in paths.items() if not name.startswith(others)}
+    assert unrun((house.ROOT / "Makefile").read_text(), files) == []
+
+
+def test_a_mark_where_no_run_looks_for_it_is_found() -> None:
+    makefile = "test:\n\tpytest -m 'not slow and not drill'\n\tpytest -m 'slow or drill' tests/slow tests/both\n"
+    files = {
+        "tests/slow/test_a.py": "@pytest.mark.slow\n",
+        "tests/fast/test_b.py": "@pytest.mark.drill\n",
+        "tests/c.py": "def test_c",
+    }
+    assert unrun(makefile, files) == ["tests/fast/test_b.py drill"]

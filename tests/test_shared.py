@@ -92,11 +92,17 @@ def test_module(of_the_module): pass
 def test_alone(tmp_path): pass
 @pytest.mark.xdist_group("own")
 def test_own(shared): pass
+@pytest.mark.planted
+def test_shelf(shared): pass
+@pytest.mark.takes(2)
+def test_long(): pass
+@pytest.mark.takes(3)
+def test_longest(): pass
 """
 
 
 def test_one_worker_gets_all_that_share_something(tmp_path: Path) -> None:
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = xdist_group\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  xdist_group\n  planted\n  takes\n")
     (tmp_path / "conftest.py").write_text(
         "from tests.shared import pytest_collection_modifyitems\n"
         "def pytest_runtest_setup(item):\n"
@@ -114,4 +120,6 @@ def test_one_worker_gets_all_that_share_something(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     told = dict(line.lstrip(".").split() for line in done.stdout.splitlines() if "test_" in line)
     groups = {"test_folder": "a", "test_both": "a", "test_module": "a/test_a.py", "test_alone": "None"}
-    assert told == {**groups, "test_own": "own"}
+    free = {"test_shelf": "None", "test_long": "None", "test_longest": "None"}
+    assert told == {**groups, "test_own": "own", **free}
+    assert list(told)[:3] == ["test_longest", "test_long", "test_folder"]

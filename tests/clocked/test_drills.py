@@ -13,7 +13,7 @@ from tocsin.errors import SandboxError
 from tocsin.model.verdict import RunVerdict
 from tocsin.sandbox.parts.promtool import find_promtool
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.all_drills, pytest.mark.xdist_group("clocked"), pytest.mark.timeout(1800)]
 
 NAMES = sorted(path.stem for path in (ROOT / "experiments" / "clocked").glob("*.yaml"))
 

@@ -15,7 +15,7 @@ from tocsin.model.events import TopicPath
 from tocsin.project.documents import load_system
 from tocsin.project.targets import load_target
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.account, pytest.mark.takes(90), pytest.mark.xdist_group("doctor"), pytest.mark.timeout(300)]
 POLICY = '{"AlarmName": ["another"]}'
 
 

@@ -22,7 +22,7 @@ from tocsin.faults.lifecycle import FaultLifecycle, recover
 from tocsin.faults.registry import FAULTS, fault_class
 from tocsin.model.events import FaultStage
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.account, pytest.mark.takes(90), pytest.mark.xdist_group("doctor")]
 
 ROLE = "arn:aws:iam::123456789012:role/chaos-dead-man"
 HARM = {
@@ -102,7 +102,7 @@ def test_the_schedule_ends_the_harm_and_recover_finds_no_drift(bench: ArmedBench
     entry = bench.inject(kind)
     assert bench.account()[HARM[kind]] != before[HARM[kind]]
     bench.fire(f"tocsin-undo-{entry}")
-    wait_for("the end of the harm", lambda: bench.account()[HARM[kind]] == before[HARM[kind]])
+    wait_for("the end of the harm", lambda: bench.seen(HARM[kind]) == before[HARM[kind]])
     assert [mended.id for mended in recover(bench.target, bench.ledger)] == [entry]
     assert bench.is_as(before)
 

@@ -20,7 +20,7 @@ from tocsin.faults.lifecycle import recover
 from tocsin.faults.registry import fault_class
 from tocsin.model.events import FaultStage
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.account, pytest.mark.takes(100), pytest.mark.xdist_group("faults")]
 
 BUCKET = ARGUMENTS["s3_bucket_deny"]["bucket"]
 THEIRS = {"Sid": "Theirs", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}}

@@ -23,7 +23,7 @@ from tocsin.project.documents import load_system
 from tocsin.project.targets import in_region, load_target
 from tocsin.record.ledger import EntryState, Ledger
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.account, pytest.mark.takes(90), pytest.mark.xdist_group("doctor")]
 
 ALARM = "itcenter-dev-api-latency"
 QUEUE = "itcenter-dev-oncall"

@@ -41,7 +41,12 @@ from tocsin.sandbox import control
 from tocsin.sandbox.account import Account
 from tocsin.sandbox.drill_user import allow_drill_user
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.account,
+    pytest.mark.takes(150),
+    pytest.mark.xdist_group("permissions"),
+    pytest.mark.timeout(600),
+]
 
 NOT_ASKED_BY_A_FAULT = {
     # Only a function without a version that holds its environment gets one of ours, and loses it again.
@@ -192,6 +197,7 @@ def test_a_denial_is_felt_until_its_time_and_not_after(
     caller.list_objects_v2(Bucket=BUCKET)
 
 
+@pytest.mark.drill
 def test_a_drill_passes_with_the_printed_policy_and_asks_for_all_of_it(enforced: Checkout) -> None:
     experiment = enforced.experiment("break-graph-token")
     allow(enforced, permissions(enforced.root, [experiment], None, None).policy.document()["Statement"])
@@ -204,6 +210,7 @@ def test_a_drill_passes_with_the_printed_policy_and_asks_for_all_of_it(enforced:
     assert unused == NOT_ASKED_BY_A_DRILL.keys()
 
 
+@pytest.mark.drill
 def test_a_drill_that_lacks_one_action_does_not_pass_and_names_it(enforced: Checkout) -> None:
     def brief(document: dict[str, Any]) -> None:
         extension(document).update(baseline="30s", load=None)

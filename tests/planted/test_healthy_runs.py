@@ -31,6 +31,7 @@ WITH_TRAFFIC = {
 }
 
 
+@pytest.mark.takes(110)
 def test_twenty_null_faults_in_a_row_ring_nothing_and_pass(
     bench: Bench, record_property: Callable[[str, object], None]
 ) -> None:

@@ -16,7 +16,7 @@ from tocsin.model.verdict import Judgement, Outcome
 
 pytestmark = [pytest.mark.planted, pytest.mark.timeout(900)]
 
-BREAKS_NOTHING = ("guard:actors", "guard:machine", "guard:traffic")
+BREAKS_NOTHING = ("guard:actors", "guard:alarms", "guard:machine", "guard:traffic")
 """What is found before the fault, and must keep it from being injected."""
 
 

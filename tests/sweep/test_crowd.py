@@ -8,7 +8,7 @@ import pytest
 from tests.sweep.crowd import Aim, Crowd, Desk, Shot, crowd_of_two, sweep, table
 from tests.sweep.worker_child import SHOOTER
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.sweep, pytest.mark.takes(60), pytest.mark.timeout(900)]
 
 API, WORKER, ROLE = "lambda_reserved_concurrency", "lambda_event_source_disabled", "iam_role_deny"
 AIMS = (

@@ -17,7 +17,7 @@ from tocsin.project.histories import read_history
 from tocsin.project.places import ledger_path
 from tocsin.record.ledger import Ledger
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.sweep, pytest.mark.takes(150), pytest.mark.xdist_group("sweep"), pytest.mark.timeout(600)]
 
 PROXY = "rds_proxy_throttle"
 ENVIRONMENT = "lambda_environment_credential"

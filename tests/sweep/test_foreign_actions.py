@@ -16,7 +16,7 @@ from tocsin.model.verdict import Outcome, RunVerdict
 from tocsin.project.places import ledger_path
 from tocsin.record.ledger import Ledger
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.sweep, pytest.mark.takes(150), pytest.mark.xdist_group("sweep"), pytest.mark.timeout(600)]
 
 PROXY = "rds_proxy_throttle"
 SECRET = "theirs-and-never-told"

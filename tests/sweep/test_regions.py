@@ -21,7 +21,7 @@ from tocsin.project.places import ledger_path
 from tocsin.project.targets import load_target
 from tocsin.record.ledger import Ledger
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.sweep, pytest.mark.takes(150), pytest.mark.xdist_group("sweep"), pytest.mark.timeout(600)]
 
 REGIONS = {"near": "us-east-1", "far": "eu-west-1"}
 DEPLOY = """

@@ -40,13 +40,16 @@ from tocsin.aws.target import Aws
 from tocsin.faults.rds import RdsProxyThrottle
 from tocsin.faults.registry import FAULTS
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.sweep, pytest.mark.takes(120), pytest.mark.timeout(900)]
+OF_KILLS, OF_ENDS, OF_ALL = map(pytest.mark.xdist_group, ("kills", "ends", "sweep"))
+"""What has a sandbox together: three of them side by side, and each takes two minutes."""
 
 SEED = 20
 KILLS = max(len(BOUNDARIES), len(FAULTS)) + CHANCES
 PROXY = "rds_proxy_throttle"
 
 
+@OF_KILLS
 def test_killed_anywhere_every_fault_is_undone_by_recover(shooting: Range) -> None:
     shots = list(sweep(shooting, islice(aims(shooting, FAULTS, random.Random(SEED)), KILLS)))
     print(f"seed {SEED}\n{table(shots)}")
@@ -56,6 +59,7 @@ def test_killed_anywhere_every_fault_is_undone_by_recover(shooting: Range) -> No
     assert {str(shot.aim): shot.residue for shot in shots if shot.residue} == {}
 
 
+@OF_ENDS
 @pytest.mark.timeout(1200)
 def test_however_else_it_ends_every_fault_is_undone_by_its_own_drill(shooting: Range) -> None:
     shots = list(sweep(shooting, ends_of_all(FAULTS, random.Random(SEED))))
@@ -93,6 +97,7 @@ def mended(shooting: Range, before: Snapshot) -> Iterator[None]:
     assert shooting.open_entries() == []
 
 
+@OF_ALL
 @pytest.mark.usefixtures("mended")
 @pytest.mark.parametrize(
     ("bug", "moment"),
@@ -107,6 +112,7 @@ def test_a_planted_bug_leaves_residue_and_is_found(shooting: Range, before: Snap
     assert any("ConnectionBorrowTimeout: 120 -> 1" in line for line in shot.residue), shot.residue
 
 
+@OF_ALL
 @pytest.mark.usefixtures("mended")
 def test_an_end_that_undoes_nothing_is_found(shooting: Range, before: Snapshot) -> None:
     aim = other_end(PROXY, PAUSE, random.Random(SEED))
@@ -115,6 +121,7 @@ def test_an_end_that_undoes_nothing_is_found(shooting: Range, before: Snapshot) 
     assert any(line.startswith("exit code 5") for line in shot.residue), shot.residue
 
 
+@OF_ALL
 @pytest.mark.parametrize("bug", ["the undo waits when the end is asked for", "the end that is asked for is seen late"])
 def test_an_undo_that_begins_late_is_found(shooting: Range, before: Snapshot, bug: str) -> None:
     aim = other_end(PROXY, PAUSE, random.Random(SEED))
@@ -123,17 +130,20 @@ def test_an_undo_that_begins_late_is_found(shooting: Range, before: Snapshot, bu
     assert soon_enough([shot.began_s or 0.0]) == 0.0
 
 
+@OF_ALL
 def test_an_end_by_somebody_else_is_found(shooting: Range, before: Snapshot) -> None:
     aim = replace(other_end(PROXY, FULL, random.Random(SEED)), deed="SIGTERM")
     shot = shooting.shoot(aim, before)
     assert "ended by ['interrupted'], expected nobody" in shot.residue
 
 
+@OF_ALL
 def test_a_boundary_that_is_never_reached_is_a_miss(shooting: Range, before: Snapshot) -> None:
     shot = shooting.shoot(Aim(PROXY, "before forget", at="before a step that does not exist"), before)
     assert (shot.missed, shot.residue) == (True, ())
 
 
+@OF_ALL
 def test_a_call_that_this_drill_does_not_make_is_aimed_at_earlier(shooting: Range) -> None:
     calls = shooting.rehearse(PROXY).calls
     # One drill looks more often than the next: far beyond what any makes, and half of it is what each does.

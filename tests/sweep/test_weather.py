@@ -22,7 +22,7 @@ from tocsin.model.events import FaultStage
 from tocsin.project.places import ledger_path
 from tocsin.record.ledger import Ledger
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.sweep, pytest.mark.takes(120), pytest.mark.xdist_group("kills"), pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)

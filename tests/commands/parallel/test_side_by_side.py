@@ -28,7 +28,7 @@ from tocsin.project.places import as_worker
 from tocsin.project.targets import load_target
 from tocsin.sandbox.parts import supervise
 
-pytestmark = [pytest.mark.planted, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.planted, pytest.mark.takes(30), pytest.mark.timeout(900)]
 SCALE = "240"
 _PATIENCE_WALL_S = 240.0
 _STOPPED_WALL_S = 4.0
