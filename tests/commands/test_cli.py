@@ -36,11 +36,20 @@ def test_an_arn_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_does_not_load_the_heavy_parts() -> None:
     code = "import sys; from tocsin.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-    code += (
-        "print([m for m in ('boto3', 'chaoslib', 'locust', 'schemathesis', 'rich', 'pydantic') if m in sys.modules])"
-    )
+    heavy = ("boto3", "chaoslib", "http.client", "locust", "schemathesis", "rich", "pydantic")
+    assert loaded(code, heavy) == []
+
+
+def test_ledger_recover_and_stop_do_not_load_what_only_a_drill_needs() -> None:
+    code = "import sys; import tocsin.commands.parallel.places\n"
+    assert loaded(code, ("chaoslib", "schemathesis", "tocsin.actors.injector", "tocsin.drill.acts")) == []
+
+
+def loaded(code: str, modules: tuple[str, ...]) -> list[str]:
+    """Which of these modules are there after the code ran in a process of its own."""
+    code += f"print(*[name for name in {modules} if name in sys.modules], sep='\\n')"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert answer.stdout.strip().endswith("[]")
+    return [line for line in answer.stdout.splitlines() if line in modules]
 
 
 @pytest.mark.parametrize(
