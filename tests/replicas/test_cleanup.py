@@ -77,6 +77,37 @@ REPLICAS = [
         ("sessions", "groups", "group_members"),
         ("users",),
     ),
+    Replica(
+        "flight-rescheduler",
+        "prod/db-admin",
+        (
+            "INSERT INTO airports VALUES ('EHAM', 0, 0), ('EGLL', 1, 1)",
+            "INSERT INTO flights (number, origin, destination, departs_at) "
+            "SELECT number, 'EHAM', 'EGLL', now() FROM unnest(ARRAY['OURS', 'BOTH', 'THEIRS']) number",
+            "INSERT INTO users (username, email, salt, password) "
+            "VALUES ('mere', 'mere@example.com', 'x', 'x'), ('synthetic', 'synthetic@example.com', 'x', 'x')",
+            "INSERT INTO bookings (user_id, flight_id) SELECT users.id, flights.id FROM users, flights "
+            "WHERE username NOT LIKE 'synthetic-%' AND number <> 'OURS'",
+            "INSERT INTO alerts (id, flight_id, source, severity) "
+            "SELECT gen_random_uuid(), id, 'MONITOR', 'SEVERE' FROM flights WHERE number <> 'OURS'",
+            "INSERT INTO proposals (id, booking_id, alert_id, reason, options) "
+            "SELECT gen_random_uuid(), b.id, a.id, 'x', '[]' FROM bookings b JOIN alerts a USING (flight_id) "
+            "JOIN flights f ON f.id = flight_id "
+            "WHERE number = 'THEIRS'",
+        ),
+        (
+            "INSERT INTO bookings (user_id, flight_id) SELECT users.id, flights.id FROM users, flights "
+            "WHERE username LIKE 'synthetic-%' AND number <> 'THEIRS'",
+            "INSERT INTO alerts (id, flight_id, source, severity) "
+            "SELECT gen_random_uuid(), id, 'DISPATCHER', 'SEVERE' FROM flights WHERE number = 'OURS'",
+            "INSERT INTO proposals (id, booking_id, alert_id, reason, options) "
+            "SELECT gen_random_uuid(), b.id, a.id, 'x', '[]' FROM bookings b JOIN alerts a USING (flight_id) "
+            "JOIN users u ON u.id = user_id "
+            "WHERE username LIKE 'synthetic-%'",
+        ),
+        ("bookings", "alerts", "proposals"),
+        ("users", "flights", "airports"),
+    ),
 ]
 
 
@@ -85,9 +116,18 @@ SYNTHETIC = {
     "(gen_random_uuid(), 'synthetic-01@example.com', 'x'), (gen_random_uuid(), 'synthetic-admin@example.com', 'x')",
     "clocked": "INSERT INTO users (username, salt, password) "
     "VALUES ('synthetic-user', 'x', 'x'), ('synthetic-load-01', 'x', 'x')",
+    "flight-rescheduler": "INSERT INTO users (username, email, salt, password) VALUES "
+    "('synthetic-passenger', 'synthetic-passenger@example.com', 'x', 'x'), "
+    "('synthetic-load-01', 'synthetic-load-01@example.com', 'x', 'x')",
 }
 """Those whom a deployment makes."""
 MASTER = Master("owner", "not-a-secret-but-long")
+
+
+def schema_of(system: str) -> list[str]:
+    """The tables of a replica: one file, or its migrations."""
+    files = sorted((REPOSITORY / "replicas" / system).rglob("*.sql"))
+    return [file.read_text(encoding="utf-8") for file in files]
 
 
 @contextmanager
@@ -123,9 +163,8 @@ def cleanups(system: str) -> Iterator[tuple[str, Canary]]:
 
 @pytest.mark.parametrize("replica", REPLICAS, ids=lambda one: one.system)
 def test_the_statements_remove_what_is_synthetic_and_nothing_of_people(replica: Replica, tmp_path: Path) -> None:
-    schema = REPOSITORY / "replicas" / replica.system / "schema.sql"
     with a_server(tmp_path / "db") as server, connected(server) as connection:
-        for statement in (schema.read_text(encoding="utf-8"), SYNTHETIC[replica.system], *replica.people):
+        for statement in (*schema_of(replica.system), SYNTHETIC[replica.system], *replica.people):
             connection.run(statement)
         before = rows_of(connection, replica)
         for statement in replica.drilled:
