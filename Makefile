@@ -43,7 +43,7 @@ drills: setup  ## the rest of the tests: every fault on the replicas, their dril
 	@$(BIN)/pytest -n 2 --dist loadgroup -m 'all_drills' tests/drill/test_all_drills.py tests/clocked
 
 root: setup  ## what only root can show: umasks, PostgreSQL under nobody, users of other kinds
-	@$(BIN)/pytest tests/root
+	@$(BIN)/pytest -n 3 $(BESIDE) tests/root
 
 lint: setup  ## ruff: rules and format
 	@$(BIN)/ruff check .

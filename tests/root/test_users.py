@@ -46,6 +46,7 @@ assert not [line for line in open("/proc/net/unix") if ".s.PGSQL." in line and "
 print("asked")
 """
 
+OTHER = 54_322
 COMMANDS = (
     ("doctor",),
     ("sandbox", "up", "plain"),
@@ -73,9 +74,18 @@ def other() -> Iterator[User]:
     """An ordinary user who is neither root nor the one that root's PostgreSQL runs under."""
     home = Path("/tmp") / f"tocsin-root-home-{os.getpid()}"
     home.mkdir(mode=0o700)
-    os.chown(home, 54_322, 54_322)
-    yield User(54_322, home)
+    os.chown(home, OTHER, OTHER)
+    yield User(OTHER, home)
     shutil.rmtree(home)
+
+
+@pytest.fixture(scope="module")
+def left_by_root() -> Iterator[Place]:
+    """A checkout of an ordinary user, in which root's sandbox runs: as after a single `sudo tocsin`."""
+    with place() as ready:
+        ready.give(OTHER)
+        assert ready.tocsin("sandbox", "up", "plain").returncode == 0
+        yield ready
 
 
 def test_an_ordinary_user_has_a_sandbox_with_a_database(here: Place) -> None:
@@ -169,14 +179,14 @@ def test_a_user_without_a_name_can_drill(here: Place) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_what_root_left_in_a_checkout_of_ours_is_named(here: Place, other: User, command: tuple[str, ...]) -> None:
-    """As after a single `sudo tocsin`: its sandbox goes on, and nobody stops half of it."""
-    here.give(other.uid)
-    assert here.tocsin("sandbox", "up", "plain").returncode == 0
-    done = here.tocsin(*command, user=other)
+def test_what_root_left_in_a_checkout_of_ours_is_named(
+    left_by_root: Place, other: User, command: tuple[str, ...]
+) -> None:
+    """Its sandbox goes on, and nobody stops half of it."""
+    done = left_by_root.tocsin(*command, user=other)
     assert "this is a bug" not in done.stderr
     assert len(done.stderr.splitlines()) <= 1, done.stderr
     if command[:2] in (("sandbox", "up"), ("sandbox", "down")):
         assert "it belongs to root. Work as that user" in done.stderr
         assert done.returncode == 3
-    assert here.tocsin("sandbox", "status").returncode == 0
+    assert left_by_root.tocsin("sandbox", "status").returncode == 0
