@@ -38,7 +38,7 @@ _WARM_UP = 60
 """Minutes before the first evaluation: more than any of them looks back."""
 _A_MINUTE = 20
 """Samples, of as many values."""
-_MEASURED_S = 1.0
+_MEASURED_S = 0.5
 
 
 def anew(kind: str) -> float:

@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any
 
 import httpx
-from benchmarks import evaluations
+from benchmarks import against, evaluations
 from benchmarks.day import BEGAN, SECONDS, write_day
 from benchmarks.processors import Processors
 
@@ -92,17 +92,31 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5, help="runs of each short command; the median counts")
     parser.add_argument("--day", type=int, default=SECONDS, metavar="SECONDS", help="of the day that is reported")
     parser.add_argument("--year", type=int, default=YEAR_MIN, metavar="MINUTES", help="of the recording")
+    parser.add_argument("--against", metavar="REVISION", help="beside the figures of that revision, and nothing else")
     parser.add_argument("--all-drills", action="store_true", help="every experiment, too: takes minutes")
     arguments = parser.parse_args()
     # A benchmark that is told to stop leaves through the same `finally` as one that ends.
     signal.signal(signal.SIGTERM, _leave)
     print(f"{_machine()}\nload average before: {os.getloadavg()[0]:.2f}\n")
+    if arguments.against:
+        beside(arguments.against, arguments.repeat, arguments.day)
+        return
     with temporary_root() as root:
         print(HEAD)
         for row in measured(root, arguments.repeat, arguments.day, arguments.year, sandbox=not arguments.no_sandbox):
             print(line(row), flush=True)
         if arguments.all_drills:
             print(line(all_drills(root)), flush=True)
+
+
+def beside(revision: str, repeat: int, day: int) -> None:
+    """Print what both take, and the ratio."""
+    print(f"| measured | now | {revision} | now / {revision} |\n|---|---:|---:|---:|")
+    with against.tree_of(CHECKOUT, revision) as then:
+        for one in against.compared(CHECKOUT, then, SYSTEM, repeat, day):
+            figures = [f"{figure:,.2f} {one.unit}" if figure is not None else "" for figure in (one.now, one.then)]
+            ratio = f"{one.times:.2f}" if one.times is not None else f"not in both: {one.why_not}"
+            print(f"| {one.what} | {figures[0]} | {figures[1]} | {ratio} |", flush=True)
 
 
 def measured(root: Path, repeat: int, day: int, year: int, *, sandbox: bool) -> Iterator[Row]:

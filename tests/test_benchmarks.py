@@ -44,6 +44,40 @@ def test_what_needs_no_sandbox_is_measured() -> None:
     assert len([row for row in rows if re.search(r"alarm evaluations.*1/s .*times the .* of anew", row)]) == 4
 
 
+def test_a_revision_is_measured_beside_this_one() -> None:
+    """The present one: what can be measured of it is no question of its age."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.run", "--against", "HEAD", "--repeat", "1", "--day", "60"],
+        cwd=SCRIPT.parents[1],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    if "not a git repository" in done.stderr:
+        pytest.skip("not a git checkout")
+    assert done.returncode == 0, done.stderr
+    rows = [
+        line for line in done.stdout.splitlines() if re.search(r"\| [\d,.]+ (s|1/s) \| [\d,.]+ (s|1/s) \| \d", line)
+    ]
+    assert len(rows) == 3 + 4, done.stdout
+
+
+def test_a_revision_that_is_not_there_is_told() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.run", "--against", "no-such-revision"],
+        cwd=SCRIPT.parents[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    if "not a git repository" in done.stderr:
+        pytest.skip("not a git checkout")
+    assert "expected a revision of this checkout, found 'no-such-revision'" in done.stderr
+
+
 def test_overhead_is_what_remains_beyond_the_waits(benchmark: dict[str, Any]) -> None:
     scene = Scene()
     events = list(scene.history())

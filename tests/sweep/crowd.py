@@ -230,13 +230,14 @@ def _is_alive(pid: int) -> bool:
 
 def aims(crowd: Crowd, rng: random.Random) -> Iterator[Aim]:
     """Every end in turn, at every boundary in turn and by chance, of two faults by chance, without an end."""
-    whom, moments = rng.sample(ENDS, len(ENDS)), rng.sample(BOUNDARIES, len(BOUNDARIES))
-    for number, ((who, how), at) in enumerate(zip(cycle(whom), cycle(moments))):
-        first, second = rng.sample(KINDS, 2)
-        if number % _ONE_IN == _ONE_IN - 1:
-            yield Aim((first, second), who, how, after_s=rng.random() * crowd.rehearse())
-        else:
-            yield Aim((first, second), who, how, at=at)
+    moments = cycle(rng.sample(BOUNDARIES, len(BOUNDARIES)))
+    while True:
+        for number, (whom, how) in enumerate(rng.sample(ENDS, len(ENDS))):
+            first, second = rng.sample(KINDS, 2)
+            if number % _ONE_IN:
+                yield Aim((first, second), whom, how, at=next(moments))
+            else:
+                yield Aim((first, second), whom, how, after_s=rng.random() * crowd.rehearse())
 
 
 def sweep(crowd: Crowd, targets: Iterable[Aim]) -> Iterator[Shot]:
