@@ -37,12 +37,10 @@ test: setup lint types  ## lint, types, tests, planted bugs, healthy runs, a bou
 	@$(BIN)/pytest -n 3 $(BESIDE) \
 		-m 'planted or sweep' tests/planted tests/sweep tests/commands/parallel/test_side_by_side.py
 
-# By files: xdist 3.8 does not see groups under pytest 9.2 (https://github.com/pytest-dev/pytest-xdist/issues/1386), and
-# three replicas that are drilled at once are one too many.
 drills: setup  ## the rest of the tests: every fault on the replicas, their drills, every experiment
-	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder \
+	@$(BIN)/pytest -n 3 $(BESIDE) \
 		-m 'account or drill' tests/drill tests/second_target tests/commands/test_starts.py tests/sandbox/parts/test_containers.py
-	@$(BIN)/pytest -n 2 --dist loadfile -m 'all_drills' tests/drill/test_all_drills.py tests/clocked
+	@$(BIN)/pytest -n 2 --dist loadgroup -m 'all_drills' tests/drill/test_all_drills.py tests/clocked
 
 root: setup  ## what only root can show: umasks, PostgreSQL under nobody, users of other kinds
 	@$(BIN)/pytest -n 3 $(BESIDE) tests/root

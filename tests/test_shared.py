@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECKOUT = Path(__file__).parents[1]
 
 CONFTEST = """
@@ -123,3 +125,31 @@ def test_one_worker_gets_all_that_share_something(tmp_path: Path) -> None:
     free = {"test_shelf": "None", "test_long": "None", "test_longest": "None"}
     assert told == {**groups, "test_own": "own", **free}
     assert list(told)[:3] == ["test_longest", "test_long", "test_folder"]
+
+
+SPREAD = """
+import time
+from pathlib import Path
+import pytest
+
+@pytest.mark.parametrize("number", range(24))
+{mark}def test_where(number, worker_id):
+    time.sleep(0.01)
+    with Path("workers").open("a") as workers:
+        workers.write(worker_id + "\\n")
+"""
+
+
+@pytest.mark.parametrize(("mark", "alone"), [("@pytest.mark.xdist_group('own')\n", True), ("", False)])
+def test_a_group_is_one_workers(tmp_path: Path, mark: str, alone: bool) -> None:
+    """pytest-xdist 3.8 under pytest 9.2 spreads it over all, for no mark is seen: pytest is held below."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  xdist_group\n")
+    (tmp_path / "test_a.py").write_text(SPREAD.format(mark=mark))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    workers = (tmp_path / "workers").read_text().split()
+    assert len(workers) == 24
+    assert (len(set(workers)) == 1) is alone

@@ -19,7 +19,7 @@ from tocsin.model.events import FaultChanged, FaultStage
 from tocsin.model.verdict import Outcome, Reason, Verdict
 from tocsin.project.histories import read_history
 
-pytestmark = [pytest.mark.drill, pytest.mark.takes(130), pytest.mark.xdist_group("drills"), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.drill, pytest.mark.takes(260), pytest.mark.xdist_group("drills"), pytest.mark.timeout(1200)]
 
 
 def reasons(verdict: Verdict) -> dict[str, Reason]:

@@ -29,7 +29,7 @@ from tocsin.record.ledger import Ledger
 CLOCK_IN = "leave-attendance-dev-clockIn"
 PROXY = "itcenter-dev-proxy"
 
-pytestmark = [pytest.mark.drill, pytest.mark.takes(60), pytest.mark.xdist_group("drills"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.drill, pytest.mark.takes(260), pytest.mark.xdist_group("drills"), pytest.mark.timeout(600)]
 
 
 def brief(document: dict[str, Any]) -> None:

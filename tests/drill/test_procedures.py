@@ -16,7 +16,7 @@ from tocsin.procedures.sqs import sqs_redrive
 from tocsin.project.targets import load_target
 from tocsin.record.ledger import Ledger
 
-pytestmark = [pytest.mark.drill, pytest.mark.takes(25), pytest.mark.xdist_group("drills")]
+pytestmark = [pytest.mark.drill, pytest.mark.takes(260), pytest.mark.xdist_group("drills")]
 
 QUEUE = "itcenter-dev-calendar-sync"
 

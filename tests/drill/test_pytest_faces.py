@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from tests.drill.conftest import Checkout, extension
 
-pytestmark = [pytest.mark.drill, pytest.mark.takes(45), pytest.mark.xdist_group("drills"), pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.drill, pytest.mark.takes(260), pytest.mark.xdist_group("drills"), pytest.mark.timeout(1200)]
 
 
 def test_what_is_well_passes_and_a_wrong_expectation_fails_by_name(checkout: Checkout) -> None:
