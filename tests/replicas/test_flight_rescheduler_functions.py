@@ -19,7 +19,7 @@ KEY = "not-a-secret"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def code() -> Iterator[None]:
+def importable() -> Iterator[None]:
     """The package can be imported, and is gone afterwards."""
     sys.path.insert(0, str(CODE))
     yield
