@@ -40,7 +40,7 @@ test: setup lint types  ## lint, types, tests, planted bugs, healthy runs, a bou
 drills: setup  ## the rest of the tests: every fault on the replicas, their drills, every experiment
 	@$(BIN)/pytest -n 3 $(BESIDE) \
 		-m 'account or drill' tests/drill tests/second_target tests/commands/test_starts.py tests/sandbox/parts/test_containers.py
-	@$(BIN)/pytest -n 2 --dist loadgroup -m 'all_drills' tests/drill/test_all_drills.py tests/clocked
+	@$(BIN)/pytest -m 'all_drills' tests/drill/test_all_drills.py tests/clocked
 
 root: setup  ## what only root can show: umasks, PostgreSQL under nobody, users of other kinds
 	@$(BIN)/pytest -n 3 $(BESIDE) tests/root

@@ -108,7 +108,9 @@ def test_the_contract_is_asked_again_where_callers_stop_being_served(stage: Stag
     looks = iter([False, True])
     moments = [0.5, 2.5, 2.6, 4.6, 7.5, 7.6, 9.0]
     context, view = seen_by(stage, relapse, moments[0])
-    recovery = Recovery(context, view, lambda: next(looks), lambda: runs.append(context.now() - SCENE.verified))
+    recovery = Recovery(
+        context, view, lambda: next(looks), lambda: runs.append(context.now() - SCENE.verified), lambda: False
+    )
     for before, at in pairwise([0.0, *moments]):
         for event in relapse:
             known = event.at + isinstance(event, LoadSecond) - SCENE.verified
@@ -118,6 +120,18 @@ def test_the_contract_is_asked_again_where_callers_stop_being_served(stage: Stag
         recovery.is_seen()
     assert runs == pytest.approx([2.5, 7.5])
     assert next(looks, None) is None, "the steady state was looked at beside it, and no more once it held"
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_callers_are_looked_at_until_the_contract_is_asked(stage: Stage, is_running: bool) -> None:
+    """Its requests are load: callers may stop being served meanwhile, and the judge looks at the last of them."""
+    context, view = seen_by(stage, passing(), 8.0)
+    recovery = Recovery(context, view, lambda: True, lambda: None, lambda: is_running)
+    assert not recovery.is_seen(), "not for one more evaluation by now"
+    context.clock[0] += 60.0 / SCENE.scale + 2.0
+    assert recovery.is_seen() is not is_running
+    context.clock[0] = view.recovery_deadline() + 1
+    assert recovery.is_seen(), "the time for it is over"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.05, 0.2])

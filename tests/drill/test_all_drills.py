@@ -54,7 +54,7 @@ def test_all_drills_pass_and_tell_what_the_runbook_gets_wrong(checkout: Checkout
         assert (out / drill.experiment / "report.html").stat().st_size > 10_000
         asked = [e for e in read_history(out / drill.experiment / "history.jsonl") if isinstance(e, GuardChecked)]
         (answers,) = [e.detail for e in asked if e.guard == "answers"]
-        assert answers == "about 180 answers are planned before the fault, which is enough"
+        assert answers == "about 157 answers are planned before the fault, which is enough"
     again = checkout.tocsin("report", str(out))
     assert again.returncode == 0
     assert RunVerdict.model_validate_json((out / "verdict.json").read_text()).drills == run.drills

@@ -299,6 +299,11 @@ class ContractActor:
         self._runs[act] = run = _Run(self._ctx, act, self._plan(act), self._forks)
         run.start()
 
+    def is_running(self, act: Act) -> bool:
+        """Whether the run of an act still goes on."""
+        run = self._runs.get(act)
+        return run is not None and run.is_alive()
+
     def wait(self, act: Act, wall_s: float) -> None:
         """Wait for the end of the run of an act; one that takes longer than `wall_s` is cut short, and says so.
 

@@ -306,6 +306,7 @@ class _Drill:
             self._view,
             check_hypothesis=lambda: self._injector.check_hypothesis(Act.RECOVERY),
             run_contract=lambda: self._run_contract(Act.RECOVERY),
+            contract_runs=lambda: self._contract is not None and self._contract.is_running(Act.RECOVERY),
         )
 
     def _count_work(self) -> None:

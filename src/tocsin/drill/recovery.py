@@ -17,16 +17,23 @@ class Recovery:
     """What is still waited for until everything is as before, or the time for it is over.
 
     None of it waits for another. But the contract is asked of a system that serves its callers: where they stop being
-    served once more, all of it is asked again, and that run counts.
+    served once more, all of it is asked again, and that run counts. And since its requests are load, too, callers are
+    looked at until it is over: they must be served at the end, when everything else is well.
     """
 
     def __init__(
-        self, ctx: RunContext, view: LiveView, check_hypothesis: Callable[[], bool], run_contract: Callable[[], None]
+        self,
+        ctx: RunContext,
+        view: LiveView,
+        check_hypothesis: Callable[[], bool],
+        run_contract: Callable[[], None],
+        contract_runs: Callable[[], bool],
     ) -> None:
         self._ctx = ctx
         self._view = view
         self._check_hypothesis = check_hypothesis
         self._run_contract = run_contract
+        self._contract_runs = contract_runs
         self._is_met = False
         self._looked_at = self._contract_at = -math.inf
 
@@ -35,8 +42,9 @@ class Recovery:
         over = self._ctx.now() > self._view.recovery_deadline()
         self._look_at_hypothesis(over)
         self._look_at_contract(over)
+        asked = over or not self._contract_runs()
         back, stayed = self._view.service_back(), self._view.stayed_clear()
-        return (self._is_met or over) and back and stayed
+        return (self._is_met or over) and asked and back and stayed
 
     def _look_at_hypothesis(self, over: bool) -> None:
         every_s = max(_HYPOTHESIS_WALL_S, self._ctx.wall(_HYPOTHESIS_S))
