@@ -153,10 +153,7 @@ class Journey:
         options = {name: arguments.pop(name) for name in ("auth", "follow_redirects") if name in arguments}
         request = self._client.build_request(method, self._around.base_url + path, headers=headers, **arguments)
         self._check_marked(request, f"{method} {path}", as_, headers, options.get("auth"))
-        if as_ is not None:
-            token = self._around.token(as_)
-            KNOWN.learn(token)
-            request.headers["Authorization"] = f"Bearer {token}"
+        request.headers.update(self._authorization(as_))
         try:
             response = self._client.send(request, **options)
             for cookie in response.headers.get_list("set-cookie"):
@@ -169,6 +166,14 @@ class Journey:
         finally:
             self.requests_in_steps += self._in_step
         return response
+
+    def _authorization(self, as_: str | None) -> dict[str, str]:
+        """The header by which an identity is known; none for nobody."""
+        if as_ is None:
+            return {}
+        token = self._around.token(as_)
+        KNOWN.learn(token)
+        return {"Authorization": f"Bearer {token}"}
 
     def _check_marked(
         self, request: httpx.Request, told: str, as_: str | None, own: Mapping[str, str], auth: object
@@ -224,11 +229,7 @@ class Journey:
             CanaryFailed: another answer than 200 with a stream of events, or what is waited for did not come.
             httpx.HTTPError: no answer, or it broke off.
         """
-        headers = {"Accept": "text/event-stream"}
-        if as_ is not None:
-            token = self._around.token(as_)
-            KNOWN.learn(token)
-            headers["Authorization"] = f"Bearer {token}"
+        headers = {"Accept": "text/event-stream", **self._authorization(as_)}
         url = self._around.base_url + path
         try:
             with self._client.stream("GET", url, headers=headers, timeout=within_s) as response:
