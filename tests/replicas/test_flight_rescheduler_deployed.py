@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from tests.secret_scan import watched
+from tests.waiting import SOON_S, eventually
 
 from tocsin.aws.dashboards import gaps_of, read_widgets
 from tocsin.project.documents import load_system
@@ -26,7 +27,6 @@ REPOSITORY = Path(__file__).parents[2]
 SYSTEM = "flight-rescheduler"
 SCALE = 240
 """Fast, for what is waited for is mostly production time: three receives and two evaluations of an alarm."""
-SOON_S = 60.0
 STREAM, PROBE = "/api/notifications/stream", "/api/notifications/probe"
 STORMY = "EHAM"
 
@@ -116,15 +116,6 @@ def passenger(deployed: Deployed) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def dispatcher(deployed: Deployed) -> dict[str, str]:
     return deployed.log_in("dispatcher")
-
-
-def eventually(check: Callable[[], bool], seconds: float = SOON_S) -> bool:
-    deadline = time.monotonic() + seconds
-    while not check():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def test_bad_weather_is_one_proposal_one_mail_and_one_message(deployed: Deployed, passenger: dict[str, str]) -> None:

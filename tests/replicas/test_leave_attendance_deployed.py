@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.secret_scan import watched
+from tests.waiting import eventually
 
 from tocsin.sandbox import control
 from tocsin.sandbox.account import Account
@@ -108,15 +108,6 @@ def admin(deployed: Deployed) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def employee(deployed: Deployed) -> dict[str, str]:
     return deployed.log_in("employee")
-
-
-def eventually(check: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not check():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def test_names_versions_and_aliases(deployed: Deployed) -> None:
