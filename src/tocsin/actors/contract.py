@@ -293,8 +293,7 @@ class ContractActor:
         """Begin the run of an act, and return at once; a run of an earlier act that still goes on is ended."""
         self._end_runs()
         if self._forks is not None and not self._forks.is_alive():
-            self._forks.stop()
-            self._forks = None
+            self._end_forks()
         self._forks = self._forks or self._new_forks()
         self._runs[act] = run = _Run(self._ctx, act, self._plan(act), self._forks)
         run.start()
@@ -321,13 +320,16 @@ class ContractActor:
     def stop(self) -> None:
         """End what still runs; its result is recorded as incomplete."""
         self._end_runs()
-        if self._forks is not None:
-            self._forks.stop()
-            self._forks = None
+        self._end_forks()
 
     def _end_runs(self) -> None:
         for run in self._runs.values():
             run.stop("the drill went on before it was done")
+
+    def _end_forks(self) -> None:
+        if self._forks is not None:
+            self._forks.stop()
+            self._forks = None
 
     def _new_forks(self) -> Forks:
         return Forks(
