@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.day import write_day
+from benchmarks.project import LINKED, copies
 
-_LINKED = ("systems", "replicas", "contracts", "synthetics", "loadtests")
 _FILES = 100
 _VERDICTS = (0, 1, 3)
 """Exit codes of a command that did what it should: a day's drill may well have failed."""
@@ -81,15 +81,13 @@ def compared(checkout: Path, then: Path, system: str, repeat: int, day_s: int) -
 
 def _project(tree: Path, root: Path, system: str) -> Path:
     """A project with the files of a revision, and one of its experiments many times."""
-    for name in _LINKED:
+    for name in LINKED:
         if (tree / name).is_dir():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).symlink_to(tree / name)
     shutil.copytree(tree / "experiments" / system, root / "experiments" / system)
     text = min((root / "experiments" / system).glob("*.yaml")).read_text(encoding="utf-8")
-    (root / "experiments" / "many").mkdir()
-    for number in range(_FILES):
-        (root / "experiments" / "many" / f"{number:03}.yaml").write_text(text, encoding="utf-8")
+    copies(root, text, _FILES)
     return root
 
 

@@ -30,6 +30,7 @@ import httpx
 from benchmarks import against, evaluations
 from benchmarks.day import BEGAN, SECONDS, write_day
 from benchmarks.processors import Processors
+from benchmarks.project import LINKED, copies
 
 from tocsin.actors.alarm_watcher import AlarmWatcher
 from tocsin.actors.context import RunContext
@@ -57,7 +58,6 @@ SYSTEM = "leave-attendance"
 EXPERIMENT = "throttle-rds-proxy"
 PATH = "/api/v1/leave/balance"
 """A request that goes through the HTTP API, a Lambda function, the RDS Proxy and PostgreSQL."""
-LINKED = ("systems", "replicas", "contracts", "synthetics", "loadtests")
 CROWDS = (10, 1000, 5000)
 """Alarms that systems have, the largest ones too."""
 POLLS = 12
@@ -165,20 +165,11 @@ def commands(root: Path, repeat: int) -> Iterator[Row]:
     bare = median(lambda: run(root, sys.executable, "-c", "pass"), repeat)
     started = median(lambda: run(root, TOCSIN, "--help"), repeat)
     yield at_most("tocsin --help", started, "s", 0.4, f"{started / bare:.1f} times a bare interpreter")
-    files = copies(root, 100)
+    text = (CHECKOUT / f"experiments/{SYSTEM}/{EXPERIMENT}.yaml").read_text(encoding="utf-8")
+    files = copies(root, text, 100)
     checked = median(lambda: run(root, TOCSIN, "validate", str(files)), min(repeat, 3))
     one = median(lambda: run(root, TOCSIN, "validate", str(files / "000.yaml")), min(repeat, 3))
     yield at_most("tocsin validate, 100 files", checked, "s", 2.0, f"{checked / one:.1f} times one file")
-
-
-def copies(root: Path, count: int) -> Path:
-    """A directory with many valid experiments."""
-    text = (CHECKOUT / f"experiments/{SYSTEM}/{EXPERIMENT}.yaml").read_text(encoding="utf-8")
-    directory = root / "experiments" / "many"
-    directory.mkdir()
-    for number in range(count):
-        (directory / f"{number:03}.yaml").write_text(text, encoding="utf-8")
-    return directory
 
 
 def run(root: Path, *command: str, codes: tuple[int, ...] = (0,)) -> None:
